@@ -1,0 +1,1 @@
+"""One persona: a folder with its manifest, card, material, recipes, runs, checkpoints and reviews."""

@@ -1,0 +1,89 @@
+"""Character cards, V1 to V3, from ``.json`` and ``.png``.
+
+Layout of the formats: SillyTavern's and the V2/V3 specifications' field lists. The whole card is kept as it came, unknown
+fields included, so that writing it back loses nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from studio.errors import StudioError
+
+LARGEST_CARD = 32 * 2**20
+"""Bytes of a card file that are read at most; larger files are refused before anything is decoded."""
+
+
+@dataclass(frozen=True)
+class Card:
+    raw: dict[str, Any]
+    """The card as it came."""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The fields: ``raw["data"]`` of V2 and V3, the card itself of V1."""
+        inner = self.raw.get("data")
+        return inner if isinstance(inner, dict) else self.raw
+
+    def field(self, name: str) -> str:
+        value = self.data.get(name)
+        return value if isinstance(value, str) else ""
+
+    @property
+    def name(self) -> str:
+        return self.field("name").strip()
+
+    def fill(self, text: str, user: str) -> str:
+        """``text`` with ``{{char}}`` and ``{{user}}`` (also ``<BOT>``, ``<USER>``) replaced, in any case."""
+        names = {"char": self.field("nickname") or self.name, "user": user}
+        names |= {"bot": names["char"]}
+        return re.sub(r"\{\{(char|user)\}\}|<(BOT|USER)>", lambda m: names[(m[1] or m[2]).lower()], text, flags=re.IGNORECASE)
+
+    def to_json(self) -> bytes:
+        return msgspec.json.format(msgspec.json.encode(self.raw), indent=2) + b"\n"
+
+
+def read_card(path: Path) -> Card:
+    """The card in a JSON or PNG file; StudioError with the reason if it holds none."""
+    try:
+        if path.stat().st_size > LARGEST_CARD:
+            raise StudioError(f"{path} has more than {LARGEST_CARD >> 20} MB, which no character card needs; give a smaller file.")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise StudioError(f"The card {path} cannot be read: {error.strerror}.") from error
+    text = _png_card(raw, path) if raw.startswith(b"\x89PNG\r\n\x1a\n") else raw.removeprefix(b"\xef\xbb\xbf")
+    try:
+        card = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StudioError(f"{path} is no character card: its JSON cannot be read ({error}).") from error
+    fields = card.get("data", card) if isinstance(card, dict) else None
+    if not isinstance(fields, dict) or not isinstance(fields.get("name"), str) or not {"description", "first_mes", "personality"} & fields.keys():
+        raise StudioError(f"{path} is no character card: it has no name with a description, personality or first_mes (V1, V2 and V3 are read).")
+    return Card(card)
+
+
+def _png_card(raw: bytes, path: Path) -> bytes:
+    """The JSON in a PNG's ``ccv3`` (preferred) or ``chara`` text chunk."""
+    found: dict[str, bytes] = {}
+    at = 8
+    while at + 12 <= len(raw):
+        length, kind = struct.unpack(">I4s", raw[at : at + 8])
+        if kind == b"tEXt":
+            keyword, _, value = raw[at + 8 : at + 8 + length].partition(b"\0")
+            found[keyword.decode("latin-1").lower()] = value
+        at += 12 + length
+    packed = found.get("ccv3") or found.get("chara")
+    if packed is None:
+        raise StudioError(f"{path} is a picture without a character in it (no ccv3 or chara text chunk); save the card again as PNG or JSON.")
+    try:
+        return base64.b64decode(packed, validate=False)
+    except binascii.Error as error:
+        raise StudioError(f"{path}: the character in this picture is damaged (not base64); save the card again.") from error

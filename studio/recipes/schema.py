@@ -1,0 +1,96 @@
+"""The recipe of each stage. Defaults are the reference workflow: Qwen3.5 base, full CPT on the lore, LoRA SFT on the dialogue,
+one 12 to 24 GB card. The description of a field is what the TUI shows beside its value.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+
+class Training(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What every training stage has."""
+
+    learning_rate: Annotated[float, Meta(gt=0, lt=1, description="Step size. Higher: learns faster, forgets manners sooner.")]
+    epochs: Annotated[float, Meta(gt=0, le=1000, description="Times the whole material is read. A checkpoint is kept after each.")]
+    batch: Annotated[int, Meta(ge=1, le=4096, description="Sequences a step. Larger: calmer, fewer steps.")]
+    micro_batch: Annotated[
+        int, Meta(ge=1, le=4096, description="Sequences on the card at once; a step gathers them up to batch. Larger: faster, more memory.")
+    ] = 1
+    length: Annotated[int, Meta(ge=32, le=1_048_576, description="Longest sequence in tokens; longer texts are split (CPT) or cut (SFT).")] = 2048
+    packing: Annotated[bool, Meta(description="Several short texts share one sequence, kept apart from each other. Faster, same result.")] = True
+    neftune: Annotated[float, Meta(ge=0, le=50, description="Noise on the embeddings. About 5 makes chat livelier; 0 for facts.")] = 0.0
+    warmup: Annotated[float, Meta(ge=0, lt=1, description="Share of the steps in which the step size rises from zero.")] = 0.03
+    schedule: Annotated[Literal["cosine", "linear", "constant"], Meta(description="How the step size falls after the warm-up.")] = "cosine"
+    weight_decay: Annotated[float, Meta(ge=0, le=1, description="Pulls weights towards zero. Seldom needed in short trainings.")] = 0.0
+    max_grad_norm: Annotated[float, Meta(gt=0, le=1000, description="Longer gradients are shortened to this: one odd text cannot wreck a step.")] = (
+        1.0
+    )
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "bf16-kahan", "bf16-stochastic"],
+        Meta(
+            description="auto: full-precision weights with bf16 arithmetic, where the memory allows; else bf16 weights whose rounding is "
+            "compensated (Kahan). Plain bf16 weights lose small updates and learn too little."
+        ),
+    ] = "auto"
+    gradient_checkpointing: Annotated[bool, Meta(description="Recomputes instead of remembering: about a third slower, far less memory.")] = True
+    evals_per_epoch: Annotated[int, Meta(ge=1, le=1000, description="How often the validation loss is measured in an epoch.")] = 4
+    keep_states: Annotated[int, Meta(ge=1, le=100, description="Resumable trainer states kept on disk at once (the newest ones).")] = 1
+    saves_per_epoch: Annotated[int, Meta(ge=1, le=1000, description="How often a resumable trainer state is written in an epoch.")] = 1
+    seed: Annotated[int, Meta(ge=0, lt=2**32, description="Same seed, same data order, same run.")] = 17
+
+
+class Lora(Struct, kw_only=True):
+    """The adapter, shared by every stage that can train one."""
+
+    rank: Annotated[int, Meta(ge=1, le=1024, description="Size of the adapter. Larger: can hold more of her, more easily overfits.")] = 32
+    alpha: Annotated[int, Meta(ge=1, le=4096, description="Strength of the adapter; twice the rank is the usual choice.")] = 64
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="Share of the adapter switched off at random in each step.")] = 0.0
+
+
+class Cpt(Training, kw_only=True, forbid_unknown_fields=True):
+    """Continued pre-training on the lore: all weights, every token counts."""
+
+    learning_rate: Annotated[float, Meta(gt=0, lt=1, description="Step size. 1e-5 is timid, 3e-5 learns the lore; higher forgets other things.")] = (
+        3e-5
+    )
+    epochs: Annotated[
+        float, Meta(gt=0, le=1000, description="Times the lore is read. The end of the second is often the best: keep and compare.")
+    ] = 3.0
+    batch: Annotated[int, Meta(ge=1, le=4096, description="Sequences a step. 12 is the reference for about 12 M tokens of lore.")] = 12
+
+
+class Sft(Training, Lora, kw_only=True, forbid_unknown_fields=True):
+    """Supervised fine-tuning on the dialogue: a LoRA adapter, loss on the character's turns alone."""
+
+    learning_rate: Annotated[float, Meta(gt=0, lt=1, description="Step size. 1e-4 suits LoRA; larger hurt in the reference workflow.")] = 1e-4
+    epochs: Annotated[float, Meta(gt=0, le=1000, description="Times the dialogue is read. Past 2 or 3 she starts to recite.")] = 2.0
+    batch: Annotated[int, Meta(ge=1, le=4096, description="Conversations a step.")] = 4
+    neftune: Annotated[float, Meta(ge=0, le=50, description="Noise on the embeddings. About 5 makes chat livelier; 0 for facts.")] = 5.0
+
+
+SCHEMES = ("fp8-dynamic", "int8", "int4-gptq", "int4-rtn")
+"""What ``studio quantize --scheme`` takes; which cards run each is in ``checkpoints.schemes``."""
+
+
+class Quantize(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Smaller weights for serving."""
+
+    scheme: Annotated[
+        Literal["fp8-dynamic", "int8", "int4-gptq", "int4-rtn"],
+        Meta(description="fp8-dynamic: half the size, nearly no loss, RTX 40 and newer. int4-gptq: a quarter, some loss, RTX 20 and newer."),
+    ] = "fp8-dynamic"
+    calibration_rows: Annotated[int, Meta(ge=1, le=10000, description="Training conversations used to calibrate int4-gptq and int8.")] = 256
+    calibration_length: Annotated[int, Meta(ge=16, le=65536, description="Tokens of each of them that are read.")] = 1024
+    group_size: Annotated[int, Meta(ge=16, le=1024, description="Weights that share one scale in 4-bit schemes. Smaller: truer, larger file.")] = 128
+    seed: Annotated[int, Meta(ge=0, lt=2**32, description="Which conversations are drawn.")] = 17
+
+
+Recipe = Cpt | Sft | Quantize
+
+STAGES: dict[str, type[Cpt] | type[Sft] | type[Quantize]] = {"cpt": Cpt, "sft": Sft, "quantize": Quantize}
+"""Stages that can be run, by name."""
+
+MATERIAL = {"cpt": "lore", "sft": "dialogue", "quantize": "dialogue"}
+"""Which snapshot a stage reads."""
