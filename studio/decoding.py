@@ -1,0 +1,82 @@
+"""Bytes of somebody's file to text, without guessing silently."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+from studio.errors import StudioError
+from studio.files import sha256_bytes, write_atomic
+
+CERTAIN = 0.8
+"""chardet's confidence from which a legacy encoding is believed."""
+
+
+class UndecodableText(StudioError):
+    """The bytes are no text in any encoding that can be told. ``line`` is where the first bad byte stands."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def decode(raw: bytes) -> tuple[str, str]:
+    """``(text, encoding)``: strict UTF-8 first, then a legacy encoding if the bytes hold no valid UTF-8 of their own. NFC, ``\\n`` lines.
+
+    Raises UndecodableText with the line of the first bad byte.
+    """
+    encoding = "utf-8"
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            encoding = "utf-16"
+        elif b"\0" in raw:
+            raise UndecodableText("this is no text file (it holds zero bytes)", line) from error
+        elif _has_valid_utf8(raw):
+            raise UndecodableText(f"byte 0x{raw[error.start]:02x} is broken UTF-8; open the file in an editor and mend or delete it", line) from error
+        else:
+            encoding = _legacy_encoding(raw, line)
+        try:
+            text = raw.decode(encoding)
+        except (UnicodeDecodeError, LookupError) as failed:
+            raise UndecodableText(f"the text is neither UTF-8 nor clean {encoding}; save it as UTF-8", line) from failed
+    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n")), encoding
+
+
+def _has_valid_utf8(raw: bytes) -> bool:
+    """Whether any multi-byte sequence decodes: then the file is UTF-8 with damage, not a legacy encoding."""
+    return any(ord(character) > 0x7FF for character in raw.decode("utf-8", errors="ignore"))
+
+
+def _legacy_encoding(raw: bytes, line: int) -> str:
+    import chardet
+
+    guess = chardet.detect(raw[:200_000])
+    encoding, confidence = guess["encoding"], guess["confidence"] or 0.0
+    if not encoding or confidence < CERTAIN:
+        raise UndecodableText("the text is not UTF-8 and its encoding cannot be told for certain; save it as UTF-8", line)
+    return str(encoding)
+
+
+def keep_original(sources: Path, path: Path, raw: bytes) -> str:
+    """Store the untouched original as ``sources/<sha12>-name``, read-only; returns that file name."""
+    name = f"{sha256_bytes(raw)[:12]}-{path.name}"
+    if not (sources / name).exists():
+        write_atomic(sources / name, raw, mode=0o400)
+    return name
+
+
+def walk(paths: list[Path]) -> list[Path]:
+    """The files named, and all files below the folders named, sorted; hidden ones and links are left out below folders."""
+    found: list[Path] = []
+    for path in paths:
+        path = path.expanduser()
+        if path.is_dir():
+            found += sorted(p for p in path.rglob("*") if p.is_file() and not p.is_symlink() and not p.name.startswith("."))
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise StudioError(f"{path} does not exist; nothing was added.")
+    return found

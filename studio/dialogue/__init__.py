@@ -1,0 +1,1 @@
+"""Dialogue: conversations for supervised fine-tuning, in OpenAI ``messages`` form."""

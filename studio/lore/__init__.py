@@ -1,0 +1,1 @@
+"""Lore: raw text for continued pre-training."""

@@ -1,0 +1,155 @@
+"""Snapshots: frozen, content-hashed builds, split into train and val. What a run really read.
+
+``snapshots/<kind>-<hash>/`` holds ``train.jsonl``, ``val.jsonl`` and ``snapshot.json``. Two builds of the same input are
+byte-identical and therefore one snapshot. The split is by cluster: texts that share a passage or a turn stay on one side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from studio.checkpoints.base import load_tokenizer, locate_base
+from studio.errors import StudioError
+from studio.files import build_folder, sha256_bytes
+from studio.persona.folder import Persona
+
+VAL_SHARE = 0.1
+MOST_VAL_ROWS = 200
+"""Validation never grows past this many rows or passages: it is read many times a run."""
+
+
+class Snapshot(msgspec.Struct):
+    """``snapshot.json``."""
+
+    id: str
+    kind: str
+    """``lore`` or ``dialogue``."""
+    inputs: dict[str, str]
+    """sha256 by file name, of what was read."""
+    seed: int
+    val_share: float
+    train_rows: int
+    val_rows: int
+    train_characters: int
+    val_characters: int
+    train_tokens: int | None
+    """By the base's own tokenizer, without template tokens; None if the base was not on the machine."""
+    val_tokens: int | None
+    tokenizer: str = ""
+    """sha256 of the tokenizer that counted."""
+    notes: dict[str, int] = {}
+    """What was left out or joined, by reason."""
+
+
+def clusters(size: int, groups: Iterable[list[int]]) -> list[list[int]]:
+    """``range(size)`` in clusters such that every group lies within one (union-find)."""
+    parent = list(range(size))
+
+    def find(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for group in groups:
+        for other in group[1:]:
+            parent[find(other)] = find(group[0])
+    found: dict[int, list[int]] = {}
+    for i in range(size):
+        found.setdefault(find(i), []).append(i)
+    return list(found.values())
+
+
+def choose_val(size: int, groups: Iterable[list[int]], key: Callable[[int], str], share: float, seed: int) -> set[int]:
+    """Indexes of the validation rows: whole clusters in an order given by a seeded hash, until ``share`` is reached.
+
+    The order depends on the text and not on its place, so that adding rows moves few of the others. At least one cluster is taken;
+    a cluster much larger than the share stays in train. Empty if there is only one cluster.
+    """
+    found = clusters(size, groups)
+    if len(found) < 2:
+        return set()
+    wanted = max(1, min(round(size * share), MOST_VAL_ROWS))
+    ordered = sorted(found, key=lambda cluster: sha256(f"{seed}:{min(key(i) for i in cluster)}".encode()).digest())
+    chosen: set[int] = set()
+    for cluster in ordered:
+        if len(chosen) + len(cluster) <= wanted * 1.2 + 0.5:
+            chosen.update(cluster)
+        if len(chosen) >= wanted:
+            break
+    return chosen or set(min(ordered, key=lambda cluster: len(cluster)))
+
+
+def freeze(
+    persona: Persona,
+    kind: str,
+    inputs: dict[str, str],
+    train: list[dict[str, Any]],
+    val: list[dict[str, Any]],
+    texts: Callable[[dict[str, Any]], list[str]],
+    seed: int,
+    val_share: float,
+    notes: dict[str, int],
+) -> Snapshot:
+    """Write a snapshot folder, or find that this very one exists. ``texts`` gives the texts of a row, for counting."""
+    train_raw, val_raw = (b"".join(msgspec.json.encode(row) + b"\n" for row in rows) for rows in (train, val))
+    identity = sha256_bytes(b"\0".join((kind.encode(), train_raw, val_raw)))[:12]
+    folder = persona.snapshots / f"{kind}-{identity}"
+    base = locate_base(persona.manifest.base)
+    tokenizer = load_tokenizer(base) if base else None
+
+    def count(rows: list[dict[str, Any]]) -> tuple[int, int | None]:
+        parts = [text for row in rows for text in texts(row)]
+        tokens = sum(len(e.ids) for e in tokenizer.encode_batch_fast(parts, add_special_tokens=False)) if tokenizer else None
+        return sum(map(len, parts)), tokens
+
+    (train_characters, train_tokens), (val_characters, val_tokens) = count(train), count(val)
+    snapshot = Snapshot(
+        id=folder.name,
+        kind=kind,
+        inputs=inputs,
+        seed=seed,
+        val_share=val_share,
+        train_rows=len(train),
+        val_rows=len(val),
+        train_characters=train_characters,
+        val_characters=val_characters,
+        train_tokens=train_tokens,
+        val_tokens=val_tokens,
+        tokenizer=sha256_bytes((base / "tokenizer.json").read_bytes()) if base else "",
+        notes=notes,
+    )
+    with persona.exclusive():
+        if not folder.exists():
+            with build_folder(folder) as building:
+                (building / "train.jsonl").write_bytes(train_raw)
+                (building / "val.jsonl").write_bytes(val_raw)
+                (building / "snapshot.json").write_bytes(msgspec.json.format(msgspec.json.encode(snapshot), indent=2) + b"\n")
+        # The newest build of a kind is what a run takes unless told otherwise; an old one built again is the newest again.
+        folder.touch()
+    return snapshot
+
+
+def all_snapshots(persona: Persona, kind: str = "") -> list[Snapshot]:
+    """Whole snapshots, the newest last."""
+    folders = [p for p in persona.snapshots.glob(f"{kind or '*'}-*") if (p / "snapshot.json").is_file() and not p.name.startswith(".")]
+    return [read_snapshot(path) for path in sorted(folders, key=lambda path: path.stat().st_mtime_ns)]
+
+
+def read_snapshot(folder: Path) -> Snapshot:
+    try:
+        return msgspec.json.decode((folder / "snapshot.json").read_bytes(), type=Snapshot)
+    except (OSError, msgspec.DecodeError) as error:
+        raise StudioError(f"The snapshot {folder} cannot be read ({error}); build it again.") from error
+
+
+def latest_snapshot(persona: Persona, kind: str) -> Snapshot:
+    found = all_snapshots(persona, kind)
+    if not found:
+        raise StudioError(f"There is no {kind} snapshot in {persona.name} yet; build one with: studio {kind} build.")
+    return found[-1]
