@@ -1,0 +1,50 @@
+"""The lease: one GPU is never given to two jobs.
+
+A lock file per machine and device. A training job holds it alone, servers hold it together. The lock travels on an open
+descriptor and is gone exactly when its last holder is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from functools import cache
+from pathlib import Path
+
+from studio.home import home
+
+
+@cache
+def gpu() -> str:
+    """UUID of the GPU the studio uses, or ``""`` without one. The first of CUDA_VISIBLE_DEVICES, else device 0."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+        if visible in ("", "-1"):
+            return ""
+        if visible.startswith("GPU-"):
+            return visible
+        uuid = pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(int(visible)))
+        return uuid.decode() if isinstance(uuid, bytes) else str(uuid)
+    except Exception:  # no driver, no library, no device: all mean that there is no GPU to lease
+        return ""
+
+
+def lease_file() -> Path:
+    folder = home() / "locks"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder / f"{gpu() or 'cpu'}.lock"
+
+
+def take(alone: bool) -> int | None:
+    """An inheritable descriptor that holds the lease, or None if it is held against us. Closing it (or dying) gives it back."""
+    descriptor = os.open(lease_file(), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    os.set_inheritable(descriptor, True)
+    return descriptor
