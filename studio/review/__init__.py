@@ -1,0 +1,1 @@
+"""Review: which checkpoint is her? Rounds, votes, the ranking they make, and the probes beside it."""

@@ -1,0 +1,177 @@
+"""A review: a sitting in which replies of several checkpoints are compared blind, round by round.
+
+``reviews/<id>/review.toml`` says between whom and how; ``rounds.jsonl`` holds every finished round with all that was sent and
+answered. Votes are kept for the whole persona in ``votes.jsonl``. Both grow only.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import tomli_w
+
+from studio.checkpoints.store import Checkpoint, get_checkpoint
+from studio.errors import StudioError
+from studio.files import append_line, fsync_folder, read_lines, write_atomic
+from studio.persona.folder import Persona
+
+
+class Sampling(msgspec.Struct, frozen=True):
+    """How replies are drawn: one setting for all sides of a review. Only what every engine obeys."""
+
+    temperature: float = 0.8
+    top_p: float = 0.95
+    max_tokens: int = 300
+    repetition_penalty: float = 1.0
+
+
+class Review(msgspec.Struct, frozen=True):
+    """``review.toml``."""
+
+    id: str
+    checkpoints: list[str]
+    sampling: Sampling
+    seed: int
+    created: str
+    engine: str = ""
+
+
+class Side(msgspec.Struct):
+    """One reply of a round and who gave it."""
+
+    checkpoint: str
+    digest: str
+    """sha256 of the checkpoint's weights, so that a vote stays true when names are used again."""
+    reply: str = ""
+    finish: str = ""
+    """``stop`` she ended her turn, ``length`` she was cut off, ``error`` the engine failed."""
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class Round(msgspec.Struct):
+    """One prompt and its replies, in the order in which they stand on screen."""
+
+    id: str
+    review: str
+    number: int
+    messages: list[dict[str, str]]
+    """What was sent, the prompt last."""
+    sides: list[Side]
+    seed: int
+    source: str = "typed"
+    """Where the prompt came from: ``typed``, or ``probe:ID``."""
+    t: float = 0.0
+
+    @property
+    def prompt(self) -> str:
+        return self.messages[-1]["content"]
+
+    @property
+    def names_itself(self) -> list[int]:
+        """Indexes of sides whose reply contains the name of a checkpoint of the round: they are no longer blind."""
+        names = {side.checkpoint for side in self.sides if side.checkpoint != "base"}
+        return [i for i, side in enumerate(self.sides) if any(name in side.reply for name in names)]
+
+
+def digest(checkpoint: Checkpoint) -> str:
+    """A short stable hash of what a checkpoint is."""
+    from studio.files import sha256_bytes
+
+    return sha256_bytes(msgspec.json.encode([checkpoint.id, checkpoint.base, sorted(checkpoint.digests.items())]))[:16]
+
+
+def open_review(persona: Persona, asked: list[str], sampling: Sampling | None = None, seed: int | None = None, engine: str = "") -> Review:
+    """Begin a review of 2 to 8 checkpoints."""
+    checkpoints = list(dict.fromkeys(get_checkpoint(persona, name).id for name in asked))
+    if not 2 <= len(checkpoints) <= 8:
+        raise StudioError(f"A review compares 2 to 8 different checkpoints, not {len(checkpoints)}.")
+    with persona.exclusive():
+        persona.reviews.mkdir(exist_ok=True)
+        numbers = [int(p.name.rpartition("-")[2]) for p in persona.reviews.glob("review-*") if p.name.rpartition("-")[2].isdigit()]
+        review = Review(
+            id=f"review-{max(numbers, default=0) + 1}",
+            checkpoints=checkpoints,
+            sampling=sampling or Sampling(),
+            seed=random.SystemRandom().randrange(2**31) if seed is None else seed,
+            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            engine=engine,
+        )
+        write_atomic(persona.reviews / review.id / "review.toml", tomli_w.dumps(msgspec.to_builtins(review)))
+        fsync_folder(persona.reviews)
+    return review
+
+
+def read_review(folder: Path) -> Review:
+    try:
+        return msgspec.toml.decode((folder / "review.toml").read_bytes(), type=Review)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StudioError(f"The review {folder} cannot be read: {error}.") from error
+
+
+def all_reviews(persona: Persona) -> list[Review]:
+    folders = [path.parent for path in persona.reviews.glob("review-*/review.toml")]
+    return [read_review(folder) for folder in sorted(folders, key=lambda path: int(path.name.rpartition("-")[2]))]
+
+
+def get_review(persona: Persona, review_id: str = "") -> Review:
+    """The review with that id; the newest for ``""``."""
+    found = all_reviews(persona)
+    if not found:
+        raise StudioError(f"There is no review in {persona.name} yet; begin one with: studio review CKPT CKPT.")
+    if not review_id:
+        return found[-1]
+    for review in found:
+        if review.id == review_id:
+            return review
+    raise StudioError(f"There is no review {review_id!r}; there are: {', '.join(r.id for r in found)}.")
+
+
+def rounds(persona: Persona, review: Review) -> list[Round]:
+    """Finished rounds, the oldest first."""
+    return [msgspec.convert(value, Round) for _, value in read_lines(persona.reviews / review.id / "rounds.jsonl")]
+
+
+def record(persona: Persona, review: Review, finished: Round) -> Round:
+    """Keep a finished round; it is on disk when this returns."""
+    append_line(persona.reviews / review.id / "rounds.jsonl", finished)
+    return finished
+
+
+def deal(
+    persona: Persona,
+    review: Review,
+    messages: list[dict[str, str]],
+    pair: tuple[str, str],
+    past: list[Round],
+    source: str = "typed",
+) -> Round:
+    """A new round without replies: who stands where is random, but neither of a pair stands on one side much more often.
+
+    The same review seed and history deal the same sides again, so that a crash cannot be used to look behind them.
+    """
+    number = len(past) + 1
+    chance = random.Random(f"{review.seed}:{number}:{':'.join(sorted(pair))}")
+    left = Counter(r.sides[0].checkpoint for r in past if {s.checkpoint for s in r.sides} == set(pair))
+    first, second = sorted(pair)
+    if left[first] == left[second]:
+        order = (first, second) if chance.random() < 0.5 else (second, first)
+    else:
+        # Lean towards the rarer side without making it certain: a voter who counts along learns nothing.
+        rarer, other = (first, second) if left[first] < left[second] else (second, first)
+        order = (rarer, other) if chance.random() < 0.8 else (other, rarer)
+    sides = [Side(name, digest(get_checkpoint(persona, name))) for name in order]
+    return Round(
+        id=f"{review.id}.{number}",
+        review=review.id,
+        number=number,
+        messages=messages,
+        sides=sides,
+        seed=chance.randrange(2**31),
+        source=source,
+        t=time.time(),
+    )

@@ -1,0 +1,103 @@
+"""Votes: append-only, each complete in itself, undone by a further line and never by deleting one."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+from uuid import uuid4
+
+import msgspec
+
+from studio.errors import StudioError
+from studio.files import append_line, read_lines
+from studio.persona.folder import Persona
+from studio.review.rounds import Review, Round, Sampling, Side
+
+Verdict = Literal["1", "2", "tie", "both_bad", "skip"]
+VERDICTS: tuple[Verdict, ...] = ("1", "2", "tie", "both_bad", "skip")
+
+TAGS = ("out of character", "wrong lore", "repeats", "too long", "assistant-speak", "broken language", "lovely line")
+"""Why a reply won or lost, in the words offered."""
+
+
+class Vote(msgspec.Struct, tag="vote", tag_field="kind"):
+    """One line of ``votes.jsonl``: the whole round with its verdict, readable without any other file."""
+
+    id: str
+    t: float
+    review: str
+    round: str
+    verdict: Verdict
+    blind: bool
+    """Whether the names were hidden until the vote; only such votes count for the ranking."""
+    messages: list[dict[str, str]]
+    sides: list[Side]
+    sampling: Sampling
+    seed: int
+    engine: str = ""
+    source: str = ""
+    tags: list[str] = []
+    note: str = ""
+
+    @property
+    def winner(self) -> Side | None:
+        return self.sides[int(self.verdict) - 1] if self.verdict in ("1", "2") else None
+
+
+class Undo(msgspec.Struct, tag="undo", tag_field="kind"):
+    """Takes an earlier vote back."""
+
+    vote: str
+    t: float
+
+
+def cast(persona: Persona, review: Review, voted: Round, verdict: Verdict, blind: bool = True, tags: list[str] | None = None, note: str = "") -> Vote:
+    """Record a vote; it is on disk when this returns. A round is voted on once: take the vote back to change it."""
+    with persona.exclusive():
+        if any(vote.round == voted.id for vote in votes(persona)):
+            raise StudioError(f"Round {voted.id} has its vote already; undo that one first.")
+        if any(side.finish == "error" for side in voted.sides) and verdict != "skip":
+            raise StudioError(f"A reply of round {voted.id} was cut off by an engine that failed; skip it or generate it again.")
+        vote = Vote(
+            id=uuid4().hex[:12],
+            t=time.time(),
+            review=review.id,
+            round=voted.id,
+            verdict=verdict,
+            blind=blind and not voted.names_itself,
+            messages=voted.messages,
+            sides=voted.sides,
+            sampling=review.sampling,
+            seed=voted.seed,
+            engine=review.engine,
+            source=voted.source,
+            tags=tags or [],
+            note=note,
+        )
+        append_line(persona.votes, vote)
+    return vote
+
+
+def undo(persona: Persona, review: Review) -> Vote:
+    """Take the newest vote of a review back."""
+    with persona.exclusive():
+        standing = [vote for vote in votes(persona) if vote.review == review.id]
+        if not standing:
+            raise StudioError(f"There is no vote of {review.id} to undo.")
+        append_line(persona.votes, Undo(standing[-1].id, time.time()))
+    return standing[-1]
+
+
+def votes(persona: Persona) -> list[Vote]:
+    """The votes that stand, the oldest first. A vote written twice counts once, a torn line not at all."""
+    standing: dict[str, Vote] = {}
+    for _, value in read_lines(persona.votes):
+        try:
+            entry = msgspec.convert(value, Vote | Undo)
+        except msgspec.ValidationError:
+            continue
+        if isinstance(entry, Vote):
+            standing.setdefault(entry.id, entry)
+        else:
+            standing.pop(entry.vote, None)
+    return list(standing.values())
