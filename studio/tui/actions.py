@@ -1,0 +1,119 @@
+"""Every action of the app, in one place: footer, help, palette and key bindings are generated from this table.
+
+To find the code behind a key: look the key up here, then ``action_<id>`` in the screen named in the row (``app`` for everywhere).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from textual.binding import Binding
+
+
+class Action(NamedTuple):
+    """One thing a key does."""
+
+    screen: str
+    """``app``, or the screen on which it works: ``persona lore dialogue train checkpoints serve review chat``."""
+    id: str
+    """The method is ``action_<id>``."""
+    keys: str
+    """Textual's names, comma between alternatives; the first is the one shown. Each works in any terminal."""
+    label: str
+    """One or two words, for the footer; empty: not in the footer."""
+    help: str
+    """One sentence, for help and palette."""
+    dangerous: bool = False
+    """Asks before it acts."""
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action("app", "go('persona')", "1", "", "Persona: name, base, card, what there is and what to do next."),
+    Action("app", "go('lore')", "2", "", "Lore: raw text for continued pre-training."),
+    Action("app", "go('dialogue')", "3", "", "Dialogue: conversations for fine-tuning."),
+    Action("app", "go('train')", "4", "", "Train: runs, recipes, loss curves."),
+    Action("app", "go('checkpoints')", "5", "", "Checkpoints: the family tree."),
+    Action("app", "go('serve')", "6", "", "Serve: engines, live servers, chat."),
+    Action("app", "go('review')", "7", "", "Review: the blind side-by-side."),
+    Action("app", "show_help", "question_mark,f1", "help", "Every key of this screen and of all screens."),
+    Action("app", "command_palette", "ctrl+p", "palette", "Find an action by its name."),
+    Action("app", "back", "q", "back", "One step back; on a main screen: leave. Jobs and servers go on."),
+    Action("app", "toggle_theme", "f9", "", "Dark or light."),
+    Action("persona", "edit_manifest", "e", "edit", "Open persona.toml in $EDITOR."),
+    Action("persona", "open_other", "o", "open", "Open another persona of this machine."),
+    Action("lore", "add", "a", "add", "Add txt or md files, or folders of them."),
+    Action("lore", "read", "enter", "read", "Read the selected file."),
+    Action("lore", "edit", "e", "edit", "Open the selected file in $EDITOR."),
+    Action("lore", "check", "c", "check", "List what is obviously wrong, with file and line."),
+    Action("lore", "build", "b", "build", "Freeze a snapshot, split into train and val."),
+    Action("dialogue", "add", "a", "add", "Add messages or ShareGPT files, or folders of them."),
+    Action("dialogue", "read", "enter", "read", "Read the selected conversation whole."),
+    Action("dialogue", "preview", "p", "as model", "The conversation as the model sees it: template, tokens, what carries loss."),
+    Action("dialogue", "find", "slash", "find", "Show only conversations that contain a text."),
+    Action("dialogue", "check", "c", "check", "List rows that would teach something wrong."),
+    Action("dialogue", "build", "b", "build", "Freeze a snapshot, split into train and val."),
+    Action("train", "start_cpt", "c", "CPT", "Continued pre-training on the lore: plan, recipe, start."),
+    Action("train", "start_sft", "s", "SFT", "Fine-tuning on the dialogue: plan, recipe, start."),
+    Action("train", "follow", "enter", "follow", "The selected run: curves, events, log."),
+    Action("train", "log", "l", "log", "The selected run's log."),
+    Action("train", "retry", "r", "retry", "Queue a failed, cancelled or interrupted run again; it resumes."),
+    Action("train", "cancel", "x", "cancel", "Ask the selected run to save and stop.", dangerous=True),
+    Action("checkpoints", "card", "enter", "card", "Everything known about the selected checkpoint."),
+    Action("checkpoints", "mark", "space", "mark", "Mark it for serving or review."),
+    Action("checkpoints", "train_from", "t", "train", "Train on from the selected checkpoint."),
+    Action("checkpoints", "quantize", "z", "quantize", "Make it smaller for serving: FP8 or INT4."),
+    Action("checkpoints", "serve", "s", "serve", "Start an engine with the marked (or selected) checkpoints."),
+    Action("checkpoints", "review", "v", "review", "Compare the marked checkpoints blind."),
+    Action("checkpoints", "delete", "d", "delete", "Delete a checkpoint that nothing was made from.", dangerous=True),
+    Action("serve", "start", "s", "start", "Start an engine: choose checkpoints and engine."),
+    Action("serve", "chat", "enter", "chat", "Chat with a served checkpoint."),
+    Action("serve", "copy", "y", "copy", "Copy address and key for SillyTavern, curl and others."),
+    Action("serve", "log", "l", "log", "The selected server's log."),
+    Action("serve", "stop", "x", "stop", "Stop the selected server.", dangerous=True),
+    Action("chat", "focus_input", "i", "write", "Write a message; Enter sends, Escape leaves the field."),
+    Action("chat", "again", "r", "again", "Another reply to the same message."),
+    Action("chat", "stop", "s", "stop", "Stop the reply that is being written."),
+    Action("chat", "copy", "y", "copy", "Copy the last reply."),
+    Action("chat", "fresh", "n", "new", "Begin a new conversation; this one is kept in chats/."),
+    Action("review", "vote('1')", "left,1", "left", "The left reply is more her."),
+    Action("review", "vote('2')", "right,2", "right", "The right reply is more her."),
+    Action("review", "vote('tie')", "equals_sign,0", "tie", "Both equally her."),
+    Action("review", "vote('both_bad')", "x", "both bad", "Neither is her."),
+    Action("review", "skip", "s", "skip", "Next round without a vote."),
+    Action("review", "undo", "u", "undo", "Take the last vote back."),
+    Action("review", "again", "r", "again", "Both sides answer once more."),
+    Action("review", "tag", "t", "tag", "Say why: tags for the coming vote."),
+    Action("review", "focus_input", "i", "write", "Write a prompt; Enter sends, Escape leaves the field."),
+    Action("review", "probe", "p", "probe", "Put the next probe to both sides."),
+    Action("review", "continue", "c", "continue", "Go on talking from the reply that won."),
+    Action("review", "ranking", "k", "ranking", "The ranking so far, with intervals."),
+    Action("review", "new", "n", "new", "Begin another review: choose checkpoints."),
+)
+
+
+def actions_of(screen: str) -> list[Action]:
+    return [action for action in ACTIONS if action.screen == screen]
+
+
+KEY_NAMES = {"question_mark": "?", "slash": "/", "equals_sign": "=", "left": "←", "right": "→", "enter": "⏎", "space": "␣", "escape": "esc"}
+
+
+def shown_key(action: Action) -> str:
+    """The key as the footer and help print it: ``←/1``, ``ctrl+p``."""
+    return "/".join(KEY_NAMES.get(key, key) for key in action.keys.split(","))
+
+
+def bindings_of(screen: str) -> list[Binding]:
+    """Textual bindings of a screen (or of the ``app``). None of them takes keys from a focused text field, but for ``ctrl+p`` and ``f1``."""
+    return [
+        Binding(
+            action.keys,
+            action.id,
+            action.label or action.help,
+            show=bool(action.label),
+            key_display=shown_key(action),
+            tooltip=action.help,
+            id=f"{screen}.{action.id}",
+        )
+        for action in actions_of(screen)
+    ]
