@@ -1,0 +1,217 @@
+"""From a recipe to a queued run: what it starts from, what it reads, what it will need."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from math import ceil
+from pathlib import Path
+
+import msgspec
+
+from studio.checkpoints.base import check_tokenizer, context_length, count_parameters, model_config, require_base
+from studio.checkpoints.store import get_checkpoint, weights_root
+from studio.errors import StudioError
+from studio.files import read_lines
+from studio.jobs import control
+from studio.jobs.runs import DONE, Inputs, Run, all_runs, read_events
+from studio.persona.folder import Persona
+from studio.recipes.files import from_toml, to_toml
+from studio.recipes.schema import MATERIAL, Cpt, Quantize, Recipe, Sft
+from studio.snapshots import Snapshot, latest_snapshot, read_snapshot
+from studio.text import size
+
+DISK_FLOOR = 1_000_000_000
+"""Bytes that stay free after everything a run writes."""
+
+
+class Plan(msgspec.Struct):
+    """What a run will read, do and need, told before anything is loaded."""
+
+    stage: str
+    parent: str
+    snapshot: str
+    rows: int
+    tokens: int | None
+    """Training tokens an epoch; None if they could not be counted."""
+    sequences: int | None
+    """Sequences an epoch, after packing."""
+    steps: int | None
+    epochs: float
+    parameters: int
+    trainable: int | None
+    memory: dict[str, int]
+    """Estimated bytes by part; ``total`` is their sum."""
+    disk: int
+    """Bytes of the checkpoints and trainer states it will write."""
+    disk_free: int
+    seconds: float | None
+    """From the rate of an earlier run of this stage on this base; None where nothing was measured yet."""
+    seconds_from: str = ""
+    """The run the rate was measured in."""
+    warnings: list[str] = []
+
+
+def default_parent(persona: Persona, stage: str) -> str:
+    """Where a stage starts from when nobody says: CPT from the base, the rest from the newest checkpoint that leads there."""
+    wanted = {"cpt": (), "sft": ("cpt",), "quantize": ("sft", "cpt")}[stage]
+    for earlier in wanted:
+        try:
+            return get_checkpoint(persona, earlier).id
+        except StudioError:
+            continue
+    return "base"
+
+
+def prepare(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", snapshot_id: str = "") -> Inputs:
+    """Everything a run reads, checked as far as that is possible without loading it. Raises StudioError with what is missing."""
+    parent = get_checkpoint(persona, parent_id or default_parent(persona, stage))
+    if parent.stage == "base":
+        parent.path = str(require_base(persona.manifest.base))
+    if parent.scheme:
+        raise StudioError(f"{parent.id} is quantized ({parent.scheme}) and cannot be the start of {stage}; take its parent {parent.parent}.")
+    if stage == "cpt" and parent.kind == "adapter":
+        raise StudioError(f"{parent.id} is an adapter; CPT trains all weights and starts from a full checkpoint.")
+    root = weights_root(persona, parent)
+    if root.stage == "base":
+        root.path = str(require_base(persona.manifest.base))
+    check_tokenizer(Path(root.path))
+    snapshot = read_snapshot(persona.snapshots / snapshot_id) if snapshot_id else _material(persona, stage, recipe)
+    if not isinstance(recipe, Quantize) and recipe.length > context_length(Path(root.path)):
+        raise StudioError(
+            f"length is {recipe.length:,} but {persona.manifest.base} reads at most {context_length(Path(root.path)):,} tokens; lower length."
+        )
+    if isinstance(recipe, Quantize) and (persona.checkpoints / f"{parent.id}-{recipe.scheme}").exists():
+        made = f"{parent.id}-{recipe.scheme}"
+        raise StudioError(f"{made} exists already; delete it first with: studio checkpoints delete {made}.")
+    character = persona.manifest.character
+    return Inputs(
+        stage=stage,
+        persona=str(persona.root),
+        parent=parent.id,
+        parent_path=parent.path,
+        parent_kind=parent.kind,
+        weights_path=root.path,
+        base=persona.manifest.base,
+        snapshot=snapshot.id if snapshot else "",
+        data=str(persona.snapshots / snapshot.id) if snapshot else "",
+        character=character.name,
+        system_prompt=character.system_prompt,
+        trust_remote_code=persona.manifest.base in persona.manifest.trust.remote_code,
+    )
+
+
+def _material(persona: Persona, stage: str, recipe: Recipe) -> Snapshot | None:
+    """The newest snapshot the stage reads. Data-free quantization takes one only to check itself against."""
+    try:
+        return latest_snapshot(persona, MATERIAL[stage])
+    except StudioError:
+        if isinstance(recipe, Quantize) and recipe.scheme in ("fp8-dynamic", "int4-rtn"):
+            return None
+        raise
+
+
+def plan(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -> Plan:
+    """What a run of this recipe would be. Reads headers and counts only; no model is loaded."""
+    inputs = prepare(persona, stage, recipe, parent_id)
+    weights = Path(inputs.weights_path)
+    parameters = count_parameters(weights)
+    snapshot = read_snapshot(Path(inputs.data)) if inputs.data else None
+    planned = Plan(
+        stage=stage,
+        parent=inputs.parent,
+        snapshot=inputs.snapshot,
+        rows=snapshot.train_rows if snapshot else 0,
+        tokens=snapshot.train_tokens if snapshot else None,
+        sequences=None,
+        steps=None,
+        epochs=0.0,
+        parameters=parameters,
+        trainable=None,
+        memory={},
+        disk=0,
+        disk_free=shutil.disk_usage(persona.root).free,
+        seconds=None,
+    )
+    if isinstance(recipe, Quantize):
+        planned.memory = {"weights": parameters * 2}
+        planned.disk = int(parameters * {"fp8-dynamic": 1.2, "int8": 1.2}.get(recipe.scheme, 0.9))
+    else:
+        _plan_training(planned, recipe, snapshot, weights, Path(inputs.data))
+        _plan_time(persona, planned, recipe)
+    planned.memory["total"] = sum(planned.memory.values())
+    if planned.disk + DISK_FLOOR > planned.disk_free:
+        planned.warnings.append(
+            f"It will write about {size(planned.disk)} and only {size(planned.disk_free)} are free; free some space or lower keep_states and epochs."
+        )
+    return planned
+
+
+def _plan_training(planned: Plan, recipe: Cpt | Sft, snapshot: Snapshot | None, weights: Path, data: Path) -> None:
+    config = model_config(weights)
+    if planned.tokens is not None and snapshot:
+        # A document ends with one token, a turn of dialogue is wrapped in about five (``<|im_start|>user\n`` … ``<|im_end|>\n``).
+        extra = snapshot.train_rows if isinstance(recipe, Cpt) else 5 * _turns(data)
+        packed = ceil((planned.tokens + extra) / recipe.length)
+        planned.sequences = packed if recipe.packing or isinstance(recipe, Cpt) else planned.rows
+        planned.steps = max(1, ceil(planned.sequences / recipe.batch)) * ceil(recipe.epochs)
+    planned.epochs = recipe.epochs
+    hidden, layers = int(config.get("hidden_size", 0)), int(config.get("num_hidden_layers", 0))
+    tokens_at_once = recipe.micro_batch * recipe.length
+    if isinstance(recipe, Cpt):
+        planned.trainable = planned.parameters
+        bytes_each = {"bf16-kahan": 10, "bf16-stochastic": 6, "bf16": 8}.get(recipe.precision, 16)
+        planned.memory = {"weights, gradients, optimizer": planned.parameters * bytes_each}
+        planned.disk = ceil(recipe.epochs) * planned.parameters * 2 + (recipe.keep_states + 1) * planned.parameters * 12
+    else:
+        planned.trainable = 2 * recipe.rank * _linear_widths(config)
+        planned.memory = {"weights": planned.parameters * 2, "adapter, gradients, optimizer": planned.trainable * 16}
+        planned.disk = ceil(recipe.epochs) * planned.trainable * 4 + (recipe.keep_states + 1) * planned.trainable * 12
+    # Kept per token and layer: with checkpointing the layer inputs (2 bytes each), without about 34 (Korthikanti et al. 2022, s·b·h·34).
+    planned.memory["activations"] = tokens_at_once * hidden * layers * (2 if recipe.gradient_checkpointing else 34)
+
+
+def _turns(data: Path) -> int:
+    return sum(len(row["messages"]) for _, row in read_lines(data / "train.jsonl"))
+
+
+def _linear_widths(config: dict[str, object]) -> int:
+    """Sum over all linear layers of the mean of their input and output widths: a rank-r adapter on them has 2·r times that many weights."""
+
+    def number(key: str, default: int) -> int:
+        value = config.get(key)
+        return value if isinstance(value, int) else default
+
+    hidden = number("hidden_size", 0)
+    heads = number("num_attention_heads", 1)
+    head = number("head_dim", hidden // max(heads, 1))
+    wide, narrow, inner = heads * head, number("num_key_value_heads", heads) * head, number("intermediate_size", 0)
+    pairs = [(hidden, wide), (hidden, narrow), (hidden, narrow), (wide, hidden), (hidden, inner), (hidden, inner), (inner, hidden)]
+    return number("num_hidden_layers", 0) * sum(a + b for a, b in pairs) // 2
+
+
+def _plan_time(persona: Persona, planned: Plan, recipe: Cpt | Sft) -> None:
+    """Time from the measured rate of the newest finished run of this stage on as many parameters."""
+    if planned.steps is None or planned.sequences is None:
+        return
+    for run in reversed(all_runs(persona)):
+        if run.inputs.stage != planned.stage or run.status.state != DONE:
+            continue
+        events = read_events(run.path)
+        facts = next((e for e in events if e["kind"] == "plan"), {})
+        rates = sorted(e["tokens_per_s"] for e in events if e["kind"] == "step" and e.get("tokens_per_s"))
+        if not rates or facts.get("parameters") != planned.parameters:
+            continue
+        past = from_toml(planned.stage, run.recipe_text)
+        if isinstance(past, Cpt | Sft) and (past.length, past.micro_batch) == (recipe.length, recipe.micro_batch):
+            planned.seconds = planned.sequences * recipe.length * recipe.epochs / rates[len(rates) // 2]
+            planned.seconds_from = run.id
+            return
+
+
+def start(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", snapshot_id: str = "") -> Run:
+    """Queue a run. Refused in words when it could not end well: no room on the disk, a file or base missing."""
+    planned = plan(persona, stage, recipe, parent_id)
+    if planned.disk + DISK_FLOOR > planned.disk_free and not os.environ.get("STUDIO_IGNORE_DISK"):
+        raise StudioError(f"{stage} was not started. {planned.warnings[0]}")
+    return control.submit(persona, prepare(persona, stage, recipe, parent_id, snapshot_id), to_toml(recipe))
