@@ -1,0 +1,1 @@
+"""The command line face: everything the TUI does, scriptable. Nouns that read speak ``--json``."""

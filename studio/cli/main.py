@@ -1,0 +1,229 @@
+"""The ``studio`` command: what can be said, and who answers."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from studio import __version__
+from studio.errors import StudioError, UsageError
+
+VAL_SHARE = 0.1
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (try: {self.prog} --help)")
+
+
+def _parser() -> ArgumentParser:
+    common = ArgumentParser(add_help=False, argument_default=SUPPRESS)
+    common.add_argument("-p", "--persona", metavar="PATH", help="the persona's folder (default: the one around the current folder)")
+    common.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    top = _Parser(
+        prog="studio", description="A terminal workshop for character language models on one GPU. Without a command: the app.", parents=[common]
+    )
+    top.add_argument("--version", action="version", version=f"persona studio {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, help_: str, under: Any = commands) -> ArgumentParser:
+        made: ArgumentParser = under.add_parser(name, help=help_, description=help_, parents=[common])
+        return made
+
+    def actions(name: str, help_: str, default: str) -> Any:
+        made = command(name, help_)
+        made.set_defaults(action=default)
+        return made.add_subparsers(dest="action", metavar="ACTION", parser_class=_Parser)
+
+    new = command("new", "Make a persona folder.")
+    new.add_argument("name", nargs="?", default="")
+    new.add_argument("--base", default="pocket", help="pocket, a model folder, or a hub id (owner/name)")
+    new.add_argument("--card", help="character card, PNG or JSON, V1 to V3")
+    new.add_argument("--sample", help="start from a sample that comes with the studio: wen")
+    new.add_argument("--dir", help="where the folder is made (default: here)")
+    command("personas", "The personas of this machine.")
+
+    lore = actions("lore", "Raw text for continued pre-training.", "list")
+    command("add", "Add txt and md files, or folders of them.", lore).add_argument("paths", nargs="+", metavar="PATH")
+    for name, help_ in (
+        ("list", "The files."),
+        ("stats", "Words, characters, tokens by file."),
+        ("check", "What is obviously wrong, with file and line."),
+    ):
+        command(name, help_, lore)
+    _split(command("build", "Freeze a snapshot, split into train and val.", lore))
+
+    dialogue = actions("dialogue", "Conversations for fine-tuning.", "list")
+    add = command("add", "Add messages or ShareGPT files (JSON lines or one array), or folders of them.", dialogue)
+    add.add_argument("paths", nargs="+", metavar="PATH")
+    add.add_argument("--format", default="", help="messages or sharegpt (default: told from each row)")
+    add.add_argument("--me", default="", help="the name in the file that is the user")
+    add.add_argument("--character", default="", help="the name in the file that is the character")
+    command("list", "The conversations.", dialogue)
+    command("show", "One conversation.", dialogue).add_argument("row", metavar="ID")
+    preview = command("preview", "A conversation as the model sees it: template, tokens, what is learned from.", dialogue)
+    preview.add_argument("row", metavar="ID", nargs="?", default="")
+    command("stats", "Counts, lengths, languages.", dialogue)
+    command("check", "Rows that would teach something wrong.", dialogue)
+    _split(command("build", "Freeze a snapshot, split into train and val.", dialogue))
+    command("snapshots", "The frozen builds of lore and dialogue.")
+
+    for name, help_ in (("plan", "What a run would read, do and need, before anything is loaded."), ("train", "Queue a training run.")):
+        made = command(name, help_)
+        made.add_argument("stage", choices=("cpt", "sft", "quantize") if name == "plan" else ("cpt", "sft"))
+        _recipe_options(made)
+        made.add_argument("--from", dest="start", default="", metavar="CKPT", help="start from this checkpoint")
+        made.add_argument("--snapshot", default="", help="read this snapshot (default: the newest)")
+        made.add_argument("--wait", action="store_true", help="follow it to its end")
+    quantize = command("quantize", "Make a checkpoint smaller for serving.")
+    quantize.add_argument("checkpoint", metavar="CKPT")
+    quantize.add_argument("--scheme", default="", help="fp8-dynamic, int8, int4-gptq or int4-rtn")
+    _recipe_options(quantize)
+    quantize.add_argument("--wait", action="store_true", help="follow it to its end")
+
+    jobs = actions("jobs", "Runs: queued, running, ended.", "list")
+    command("list", "All runs.", jobs)
+    for name, help_ in (
+        ("show", "All that is known of a run."),
+        ("follow", "Watch a run, live or after the fact."),
+        ("cancel", "Ask a run to save and stop."),
+        ("retry", "Queue an ended run again; it resumes."),
+    ):
+        command(name, help_, jobs).add_argument("run", metavar="ID")
+
+    checkpoints = actions("checkpoints", "Models on disk and their family tree.", "list")
+    command("list", "All checkpoints.", checkpoints)
+    command("tree", "The family tree.", checkpoints)
+    command("show", "Everything known of one.", checkpoints).add_argument("checkpoint", metavar="CKPT")
+    command("delete", "Delete one that nothing was made from.", checkpoints).add_argument("checkpoint", metavar="CKPT")
+    command("fetch", "Bring a base to this machine: pocket, or a hub id.").add_argument("base", metavar="BASE")
+
+    serve = command("serve", "Serve checkpoints on an OpenAI-compatible address; also: serve status, serve stop.")
+    serve.add_argument("checkpoints", nargs="*", metavar="CKPT|status|stop")
+    serve.add_argument("--engine", default="embedded", choices=("embedded", "vllm"))
+    serve.add_argument("--port", type=int)
+    chat = command("chat", "Chat with checkpoints in the terminal; with --say, ask once and print.")
+    chat.add_argument("checkpoints", nargs="+", metavar="CKPT")
+    chat.add_argument("--say", metavar="TEXT")
+    probe = command("probe", "Put the persona's probes to checkpoints.")
+    probe.add_argument("checkpoints", nargs="+", metavar="CKPT")
+    probe.add_argument("--limit", type=int, default=0, help="only the first N open and N cloze probes")
+    for made in (chat, probe):
+        made.add_argument("--engine", default="embedded", choices=("embedded", "vllm"))
+        made.add_argument("--temperature", type=float, default=0.8)
+        made.add_argument("--max-tokens", type=int, default=200)
+        made.add_argument("--seed", type=int, default=17)
+
+    review = command("review", "Compare checkpoints blind: CKPT CKPT opens the app; also: deal, next, vote, undo, rank, list.")
+    review.add_argument("words", nargs="*", metavar="CKPT | deal CKPT CKPT | next | vote ROUND VERDICT | undo | rank | list")
+    review.add_argument("--say", action="append", default=[], metavar="TEXT", help="deal: a prompt (may be given more than once)")
+    review.add_argument("--probes", type=int, default=0, help="deal: the first N open probes as prompts")
+    review.add_argument("--engine", default="embedded", choices=("embedded", "vllm"))
+    review.add_argument("--review", default="", help="which review (default: the newest)")
+    review.add_argument("--tag", action="append", default=[], help="vote: why")
+    review.add_argument("--note", default="", help="vote: a free note")
+
+    demo = command("demo", "The whole way on the sample persona, unattended.")
+    demo.add_argument("--dir", help="where the persona is made (default: a new folder below here)")
+    demo.add_argument("--base", default="", help="another base than the embedded one")
+    demo.add_argument("--engine", default="embedded", choices=("embedded", "vllm"))
+    doctor = command("doctor", "What this machine can do, what is missing, and the command that mends it.")
+    doctor.add_argument("--fix", action="store_true", help="build the serving environment (vLLM) now")
+    return top
+
+
+def _split(parser: ArgumentParser) -> None:
+    parser.add_argument("--val", type=float, default=VAL_SHARE, help="share held out for validation (default 0.1)")
+    parser.add_argument("--seed", type=int, default=17)
+
+
+def _recipe_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--recipe", help="a TOML file (default: the persona's recipes/STAGE.toml over the built-in values)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one value of the recipe")
+
+
+def _answer(arguments: Namespace) -> int | None:
+    from studio.cli import material, models, reviewing, training
+    from studio.persona.folder import open_persona
+
+    match arguments.command:
+        case "new":
+            return material.new(arguments)
+        case "personas":
+            return material.personas(arguments)
+        case "fetch":
+            return models.fetch(arguments)
+        case "demo":
+            from studio.demo import demo
+
+            return demo(Path(arguments.dir) if arguments.dir else None, arguments.base, arguments.engine)
+        case "doctor":
+            return models.doctor(arguments)
+        case None:
+            from studio.tui.app import run
+
+            return run(Path(arguments.persona) if arguments.persona else None)
+    persona = open_persona(Path(arguments.persona) if arguments.persona else None)
+    answers = {
+        "lore": material.lore,
+        "dialogue": material.dialogue,
+        "snapshots": material.snapshots,
+        "plan": training.plan,
+        "train": training.train,
+        "quantize": training.quantize,
+        "jobs": training.jobs,
+        "checkpoints": models.checkpoints,
+        "serve": models.serve,
+        "chat": models.chat,
+        "probe": models.probe,
+        "review": reviewing.review,
+    }
+    return answers[arguments.command](arguments, persona)  # type: ignore[operator, no-any-return]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Exit code 0 done, 1 failed, 2 wrong use, 130 interrupted; never a traceback."""
+    os.umask(0o077)
+    try:
+        arguments = _parser().parse_args(argv, Namespace(persona="", json=False))
+        return _answer(arguments) or 0
+    except UsageError as error:
+        print(f"studio: {error}", file=sys.stderr)
+        return 2
+    except StudioError as error:
+        print(f"studio: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstudio: stopped; jobs and servers that were started go on (studio jobs, studio serve status).", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        return _crashed(error)
+
+
+def _crashed(error: Exception) -> int:
+    """A fault of the studio: one sentence, and the whole story in a file."""
+    from studio.home import home
+
+    log = home() / "crash.log"
+    first = str(error).split("\n", 1)[0]
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            traceback.print_exc(file=file)
+        where = f"the whole story is in {log}"
+    except OSError:
+        where = "and its story could not be written to disk"
+    print(f"studio: something went wrong inside the studio ({type(error).__name__}: {first}); {where}.", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

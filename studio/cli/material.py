@@ -1,0 +1,183 @@
+"""``studio new | personas | lore | dialogue``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import msgspec
+
+from studio.cli import output
+from studio.errors import StudioError
+from studio.persona.folder import Persona, create, create_from_sample, open_persona
+from studio.reports import AddReport, Fault
+from studio.snapshots import Snapshot, all_snapshots
+from studio.text import count, one_line
+
+FAULTS_SHOWN = 20
+"""Faults printed at most; ``--json`` has them all."""
+
+
+def new(arguments: Namespace) -> None:
+    from studio.home import samples
+
+    parent = Path(arguments.dir) if arguments.dir else Path.cwd()
+    if arguments.sample:
+        sample = samples() / arguments.sample
+        if not (sample / "persona.toml").is_file():
+            names = ", ".join(sorted(path.name for path in samples().iterdir() if path.is_dir()))
+            raise StudioError(f"There is no sample {arguments.sample!r}; there are: {names}.")
+        persona = create_from_sample(sample, parent, arguments.name)
+    else:
+        persona = create(arguments.name, arguments.base, Path(arguments.card) if arguments.card else None, parent)
+    if arguments.json:
+        output.json({"name": persona.name, "path": str(persona.root), "base": persona.manifest.base})
+        return
+    output.say(f"{persona.name} lives in {persona.root}, on the base {persona.manifest.base}.")
+    output.say(f"Next: cd {persona.root} && studio lore add PATH, studio dialogue add PATH; or open it with: studio")
+
+
+def personas(arguments: Namespace) -> None:
+    from studio.home import known_personas
+
+    rows = []
+    for root in known_personas():
+        try:
+            persona = open_persona(root)
+        except StudioError as error:
+            output.progress(str(error))
+            continue
+        rows.append({"name": persona.name, "path": str(root), "base": persona.manifest.base})
+    if arguments.json:
+        output.json(rows)
+    elif rows:
+        output.table(("persona", "base", "folder"), [(row["name"], row["base"], row["path"]) for row in rows])
+    else:
+        output.say("No persona on this machine yet; make one with: studio new NAME, or see one made with: studio demo")
+
+
+def _report(report: AddReport, as_json: bool, noun: str) -> int:
+    if as_json:
+        output.json(report.as_json())
+    else:
+        _faults(report.faults)
+        for what, number in report.changed.items():
+            output.say(f"{number:,} × {what}")
+        for reason, number in report.dropped.items():
+            output.say(f"{number:,} dropped: {reason}")
+        if report.speakers:
+            output.say("speakers: " + ", ".join(f"{one_line(name)} {number:,}" for name, number in report.speakers.most_common(12)))
+        output.say(f"{count(report.kept, noun)} kept of {report.read:,} read" + (f" ({report.format})." if report.format else "."))
+    return 0 if report.kept or set(report.dropped) <= {"already here", "duplicate"} else 1
+
+
+def _faults(faults: list[Fault]) -> None:
+    for fault in faults[:FAULTS_SHOWN]:
+        output.say(str(fault))
+    if len(faults) > FAULTS_SHOWN:
+        output.say(f"… and {len(faults) - FAULTS_SHOWN:,} more (all of them with --json)")
+
+
+def _checked(faults: list[Fault], as_json: bool) -> None:
+    if as_json:
+        output.json(faults)
+        return
+    _faults(faults)
+    output.say(f"{count(len(faults), 'fault')} found." if faults else "Nothing obvious is wrong.")
+
+
+def _built(snapshot: Snapshot, as_json: bool) -> None:
+    if as_json:
+        output.json(snapshot)
+        return
+    tokens = "" if snapshot.train_tokens is None else f", {snapshot.train_tokens:,} + {snapshot.val_tokens:,} tokens"
+    output.say(f"{snapshot.id}: {snapshot.train_rows:,} rows to train on, {snapshot.val_rows:,} held out{tokens}.")
+    for what, number in snapshot.notes.items():
+        if number:
+            output.say(f"  {what}: {number:,}")
+
+
+def lore(arguments: Namespace, persona: Persona) -> int | None:
+    from studio.lore import build, sources
+
+    if arguments.action == "add":
+        return _report(sources.add(persona, [Path(path) for path in arguments.paths]), arguments.json, "file")
+    if arguments.action == "build":
+        _built(build.build(persona, arguments.val, arguments.seed), arguments.json)
+    elif arguments.action == "check":
+        _checked(sources.check(persona), arguments.json)
+    else:
+        rows = sources.stats(persona)
+        if arguments.json:
+            output.json(rows)
+            return None
+        keys = ("file", "words", "characters", "paragraphs", "language", "tokens")
+        output.table(keys, [[row[key] for key in keys] for row in rows], "lrrrlr")
+        total = sum(row["tokens"] or 0 for row in rows)
+        output.say(
+            f"{count(len(rows), 'file')}, {sum(row['words'] for row in rows):,} words"
+            + (f", {total:,} tokens of {persona.manifest.base}." if total else ".")
+        )
+    return None
+
+
+def dialogue(arguments: Namespace, persona: Persona) -> int | None:
+    from studio.dialogue import build, checks, store
+
+    match arguments.action:
+        case "add":
+            paths = [Path(path) for path in arguments.paths]
+            return _report(store.add(persona, paths, arguments.format, arguments.me, arguments.character), arguments.json, "conversation")
+        case "build":
+            _built(build.build(persona, arguments.val, arguments.seed), arguments.json)
+        case "check":
+            _checked(checks.check(persona), arguments.json)
+        case "stats":
+            found = checks.stats(persona)
+            if arguments.json:
+                output.json(found)
+            else:
+                output.table(("", ""), found.items())
+        case "show":
+            row = store.get_row(persona, arguments.row)
+            if arguments.json:
+                output.json(row)
+            else:
+                output.say(f"{row.id}  {row.source}:{row.line}")
+                for message in row.messages:
+                    output.say(f"\n{message.role}: {message.content}")
+        case "preview":
+            _preview(arguments, persona)
+        case _:
+            rows = list(store.rows(persona))
+            if arguments.json:
+                output.json(rows)
+            else:
+                output.table(
+                    ("id", "replies", "source", "first words"),
+                    [(r.id, len(r.replies), f"{r.source}:{r.line}", r.messages[0].content[:200]) for r in rows],
+                    "lr",
+                )
+    return None
+
+
+def _preview(arguments: Namespace, persona: Persona) -> None:
+    from studio.dialogue.preview import preview
+
+    seen = preview(persona, arguments.row)
+    if arguments.json:
+        output.json(seen)
+        return
+    output.say("".join(f"⟦{text}⟧" if loss else text for text, loss in seen.spans))
+    output.say(
+        f"\n{seen.tokens:,} tokens, {seen.loss_tokens:,} of them (in ⟦⟧) are learned from; end of turn {seen.end_of_turn!r} "
+        + ("is learned." if seen.end_learned else "is NOT learned: she would not stop.")
+    )
+
+
+def snapshots(arguments: Namespace, persona: Persona) -> None:
+    found = all_snapshots(persona)
+    if arguments.json:
+        output.json([msgspec.to_builtins(snapshot) for snapshot in found])
+        return
+    output.table(("snapshot", "train", "val", "train tokens"), [(s.id, s.train_rows, s.val_rows, s.train_tokens) for s in found], "lrrr")

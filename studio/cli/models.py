@@ -1,0 +1,263 @@
+"""``studio checkpoints | fetch | serve | chat | probe | doctor``."""
+
+from __future__ import annotations
+
+import asyncio
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from studio.checkpoints.store import Checkpoint, all_checkpoints, delete_checkpoint, get_checkpoint, listing, tree
+from studio.cli import output
+from studio.errors import StudioError, UsageError
+from studio.persona.folder import Persona
+from studio.text import size
+
+if TYPE_CHECKING:
+    from studio.engines.client import Sampler
+    from studio.engines.servers import Server
+
+
+def checkpoints(arguments: Namespace, persona: Persona) -> None:
+    match arguments.action:
+        case "show":
+            found = get_checkpoint(persona, arguments.checkpoint)
+            if arguments.json:
+                output.json(found)
+            else:
+                for key, value in msgspec.to_builtins(found).items():
+                    if key == "recipe":
+                        continue
+                    output.say(f"{key}: {', '.join(f'{k} {v}' for k, v in value.items()) if isinstance(value, dict) else value}")
+        case "delete":
+            gone = delete_checkpoint(persona, arguments.checkpoint)
+            output.say(f"{gone.id} is deleted ({size(gone.metrics.get('bytes', 0))}); its card is kept in checkpoints/deleted.jsonl.")
+        case "tree":
+            print_tree(all_checkpoints(persona))
+        case _:
+            if arguments.json:
+                output.json(listing(persona))
+            else:
+                print_tree(all_checkpoints(persona))
+
+
+def print_tree(found: list[Checkpoint]) -> None:
+    """The family tree with losses and sizes."""
+    rows = []
+    for depth, c in tree(found):
+        losses = {key: f"{c.metrics[key]:.3f}" if key in c.metrics else "" for key in ("train_loss", "val_loss")}
+        gap = f"{c.metrics['gap']:+.1%}" if "gap" in c.metrics else ""
+        weight = size(c.metrics["bytes"]) if "bytes" in c.metrics else ""
+        rows.append(
+            ("  " * max(0, depth - 1) + ("└ " if depth else "") + c.id, c.scheme or c.stage, losses["train_loss"], losses["val_loss"], gap, weight)
+        )
+    output.table(("checkpoint", "stage", "train", "val", "gap", "size"), rows, "llrrrr")
+
+
+def fetch(arguments: Namespace) -> None:
+    from studio.checkpoints.fetch import fetch_base
+
+    path = fetch_base(arguments.base, output.progress)
+    if arguments.json:
+        output.json({"base": arguments.base, "path": str(path)})
+    else:
+        output.say(f"{arguments.base} is in {path}.")
+
+
+def doctor(arguments: Namespace) -> int:
+    from studio.doctor import readings
+    from studio.engines import environment
+
+    if arguments.fix and not environment.status().ready:
+        environment.build(output.progress)
+    found = readings()
+    if arguments.json:
+        output.json(found)
+    else:
+        marks = {"ok": "✓", "missing": "✗", "note": "·"}
+        output.table(("", "", ""), [(marks[r.verdict], r.subject, r.found) for r in found])
+        for reading in found:
+            if reading.mend:
+                output.say(f"{reading.subject}: {reading.mend}")
+    return 0
+
+
+def ensure_served(persona: Persona, wanted: list[Checkpoint], engine: str, port: int | None = None) -> tuple[dict[str, Server], list[Server]]:
+    """A ready server for each checkpoint id, and those of them that were started here. Running ones are used as they are."""
+    from studio.engines import servers
+
+    found: dict[str, Server] = {}
+    for server in servers.running(persona):
+        if server.engine == engine:
+            found |= dict.fromkeys(server.models, server)
+    missing = [c for c in wanted if c.id not in found]
+    started = servers.start(persona, missing, engine, port) if missing else []  # type: ignore[arg-type]
+    try:
+        for server in started:
+            servers.wait_ready(server, output.progress)
+            found |= dict.fromkeys(server.models, server)
+    except BaseException:
+        for server in started:
+            servers.stop(server)
+        raise
+    return {c.id: found[c.id] for c in wanted}, started
+
+
+def serve(arguments: Namespace, persona: Persona) -> None:
+    from studio.engines import servers
+
+    words = arguments.checkpoints
+    if words in ([], ["status"]):
+        running = servers.running(persona)
+        if arguments.json:
+            output.json([_described(server) for server in running])
+        elif running:
+            output.table(("server", "engine", "address", "models"), [(s.name, s.engine, s.base_url, ", ".join(s.models)) for s in running])
+            output.say(f"Key: the content of {servers.key_file(running[0])}")
+        else:
+            output.say("Nothing is served; start with: studio serve CKPT")
+    elif words[0] == "stop":
+        stopped = [
+            server for server in servers.running(persona) if len(words) == 1 or server.name in words[1:] or set(words[1:]) & set(server.models)
+        ]
+        if not stopped and len(words) > 1:
+            raise StudioError(f"No running server is or has {', '.join(words[1:])}; see: studio serve status")
+        for server in stopped:
+            servers.stop(server)
+        output.say(f"Stopped: {', '.join(server.name for server in stopped)}." if stopped else "Nothing was running.")
+    else:
+        wanted = [get_checkpoint(persona, word) for word in words]
+        served, _ = ensure_served(persona, wanted, arguments.engine, arguments.port)
+        unique = list({server.name: server for server in served.values()}.values())
+        if arguments.json:
+            output.json([_described(server) for server in unique])
+            return
+        for server in unique:
+            output.say(f"{', '.join(server.models)} at {server.base_url} (OpenAI API, key in {servers.key_file(server)})")
+        output.say("Stop with: studio serve stop")
+
+
+def _described(server: Server) -> dict[str, Any]:
+    return {"name": server.name, "engine": server.engine, "base_url": server.base_url, "models": server.models, "pid": server.pid}
+
+
+def _sampler(arguments: Namespace) -> Sampler:
+    from studio.engines.client import Sampler
+
+    return Sampler(temperature=arguments.temperature, max_tokens=arguments.max_tokens, seed=arguments.seed)
+
+
+def chat(arguments: Namespace, persona: Persona) -> None:
+    """Ask several checkpoints side by side, or talk with the first in turns. Servers that were started for it are stopped again."""
+    from studio.engines import servers
+
+    wanted = [get_checkpoint(persona, word) for word in arguments.checkpoints]
+    if not arguments.say and len(wanted) > 1:
+        raise UsageError("Talking in turns is with one checkpoint; give --say TEXT to ask several, or compare them with: studio review")
+    served, started = ensure_served(persona, wanted, arguments.engine)
+    try:
+        if arguments.say:
+            replies = asyncio.run(_ask_all(persona, served, arguments.say, _sampler(arguments)))
+            if arguments.json:
+                output.json([{"checkpoint": name, "reply": reply} for name, reply in replies.items()])
+            else:
+                output.side_by_side(list(replies), list(replies.values()), output.width())
+        else:
+            _talk(persona, served[wanted[0].id], wanted[0].id, _sampler(arguments))
+    finally:
+        for server in started:
+            servers.stop(server)
+
+
+async def _ask_all(persona: Persona, served: dict[str, Server], text: str, sampler: Sampler) -> dict[str, str]:
+    from studio.engines.client import stream_chat
+    from studio.review.probes import opening
+
+    async def one(name: str, server: Server) -> str:
+        return "".join([d.text async for d in stream_chat(server, server.models[name], opening(persona, text), sampler)])
+
+    replies = await asyncio.gather(*(one(name, server) for name, server in served.items()))
+    return dict(zip(served, replies, strict=True))
+
+
+def _talk(persona: Persona, server: Server, name: str, sampler: Sampler) -> None:
+    """A plain conversation line by line; an empty line or Ctrl+D ends it."""
+    from studio.engines.client import stream_chat
+    from studio.review.chats import begin_chat
+    from studio.review.probes import opening
+    from studio.text import clean
+
+    log = begin_chat(persona, name)
+    messages = opening(persona, "")[:-1]
+    while True:
+        try:
+            line = input(f"{persona.manifest.character.user}: ").strip()
+        except EOFError:
+            line = ""
+        if not line:
+            return
+        messages.append({"role": "user", "content": line})
+        log.add("user", line)
+        print(f"{persona.manifest.character.name}: ", end="", flush=True)
+
+        async def answer() -> str:
+            reply = ""
+            async for delta in stream_chat(server, server.models[name], messages, sampler):
+                print(clean(delta.text), end="", flush=True)
+                reply += delta.text
+            return reply
+
+        reply = asyncio.run(answer())
+        print()
+        messages.append({"role": "assistant", "content": reply})
+        log.add("assistant", reply)
+
+
+def probe(arguments: Namespace, persona: Persona) -> None:
+    from studio.engines import servers
+    from studio.review.probes import ask, load_probes
+
+    wanted = [get_checkpoint(persona, word) for word in arguments.checkpoints]
+    probes = load_probes(persona)
+    if arguments.limit:
+        probes = [p for kind in ("open", "cloze") for p in [x for x in probes if x.kind == kind][: arguments.limit]]
+    served, started = ensure_served(persona, wanted, arguments.engine)
+
+    async def everything() -> dict[str, list[Any]]:
+        results: dict[str, list[Any]] = {name: [] for name in served}
+        for p in probes:
+            answers = await asyncio.gather(*(ask(persona, server, name, p, _sampler(arguments)) for name, server in served.items()))
+            for name, answer in zip(served, answers, strict=True):
+                results[name].append(answer)
+            output.progress(f"{p.id}: {p.prompt}")
+        return results
+
+    try:
+        results = asyncio.run(everything())
+    finally:
+        for server in started:
+            servers.stop(server)
+    if arguments.json:
+        output.json(results)
+    else:
+        print_probes(probes, results)
+
+
+def print_probes(probes: list[Any], results: dict[str, list[Any]]) -> None:
+    """Open probes side by side, then the accuracy on the cloze questions with its interval."""
+    from studio.review.probes import accuracy
+
+    for i, p in enumerate(probes):
+        if p.kind == "open":
+            output.say(f"\n{p.id}  {p.prompt}")
+            output.side_by_side(list(results), [found[i].reply for found in results.values()], output.width())
+    rows = []
+    for name, found in results.items():
+        scored = accuracy(found)
+        if scored.asked:
+            low, high = scored.interval
+            rows.append((name, f"{scored.right} of {scored.asked}", f"{low:.0%} to {high:.0%}", f"{scored.chance:.0%}"))
+    if rows:
+        output.say("\nLore questions (which answer does it find likeliest?)")
+        output.table(("checkpoint", "right", "95 % interval", "guessing"), rows)

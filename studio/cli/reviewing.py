@@ -1,0 +1,169 @@
+"""``studio review``: the app's review, or its parts one by one: deal, next, vote, undo, rank, list."""
+
+from __future__ import annotations
+
+import asyncio
+from argparse import Namespace
+from typing import Any
+
+from studio.cli import output
+from studio.errors import StudioError, UsageError
+from studio.persona.folder import Persona
+from studio.review import rounds
+from studio.review.votes import TAGS, VERDICTS, cast, undo, votes
+
+
+def review(arguments: Namespace, persona: Persona) -> int | None:
+    words = arguments.words
+    match words[:1]:
+        case ["deal"]:
+            _deal(arguments, persona, words[1:])
+        case ["next"]:
+            _next(arguments, persona)
+        case ["vote"]:
+            _vote(arguments, persona, words[1:])
+        case ["undo"]:
+            gone = undo(persona, rounds.get_review(persona, arguments.review))
+            output.say(f"The vote on {gone.round} is taken back; it can be voted on again.")
+        case ["rank"]:
+            _rank(arguments, persona)
+        case ["list"]:
+            _list(arguments, persona)
+        case _:
+            from studio.checkpoints.store import get_checkpoint
+            from studio.tui.app import run
+
+            return run(persona.root, review=[get_checkpoint(persona, word).id for word in words])
+    return None
+
+
+def _deal(arguments: Namespace, persona: Persona, names: list[str]) -> None:
+    """Generate rounds for later voting. Prompts come from ``--say`` and ``--probes``."""
+    from studio.checkpoints.store import get_checkpoint
+    from studio.cli.models import ensure_served
+    from studio.engines import servers
+    from studio.review.generate import play
+    from studio.review.probes import load_probes, opening
+    from studio.review.ranking import next_pair
+
+    opened = rounds.open_review(persona, names, engine=arguments.engine) if names else rounds.get_review(persona, arguments.review)
+    prompts = [(text, "typed") for text in arguments.say]
+    prompts += [(p.prompt, f"probe:{p.id}") for p in load_probes(persona) if p.kind == "open"][: arguments.probes] if arguments.probes else []
+    if not prompts:
+        raise UsageError("Nothing to ask: give --say TEXT (more than once for several) or --probes N.")
+    served, started = ensure_served(persona, [get_checkpoint(persona, c) for c in opened.checkpoints], arguments.engine)
+    dealt = []
+    try:
+        for text, source in prompts:
+            past = rounds.rounds(persona, opened)
+            pair = next_pair([v for v in votes(persona) if v.review == opened.id], opened.checkpoints)
+            if len(opened.checkpoints) > 2:
+                pair = _least_met(opened.checkpoints, past)
+            fresh = rounds.deal(persona, opened, opening(persona, text), pair, past, source)
+            finished = asyncio.run(play(persona, opened, fresh, served))
+            dealt.append(rounds.record(persona, opened, finished).id)
+            output.progress(f"{dealt[-1]}: {text}")
+    finally:
+        for server in started:
+            servers.stop(server)
+    if arguments.json:
+        output.json({"review": opened.id, "rounds": dealt})
+    else:
+        output.say(f"{opened.id}: {len(dealt)} rounds are ready; see the first blind with: studio review next")
+
+
+def _least_met(checkpoints: list[str], past: list[rounds.Round]) -> tuple[str, str]:
+    """The pair with the fewest rounds: rounds made ahead have no votes yet that could say which pair is worth most."""
+    from collections import Counter
+    from itertools import combinations
+
+    met = Counter(frozenset(side.checkpoint for side in r.sides) for r in past)
+    return min(combinations(checkpoints, 2), key=lambda pair: met[frozenset(pair)])
+
+
+def _open_round(arguments: Namespace, persona: Persona) -> rounds.Round | None:
+    opened = rounds.get_review(persona, arguments.review)
+    voted = {vote.round for vote in votes(persona)}
+    return next((r for r in rounds.rounds(persona, opened) if r.id not in voted), None)
+
+
+def _next(arguments: Namespace, persona: Persona) -> None:
+    waiting = _open_round(arguments, persona)
+    if arguments.json:
+        blind = None if waiting is None else {"round": waiting.id, "messages": waiting.messages, "replies": [s.reply for s in waiting.sides]}
+        output.json(blind)
+    elif waiting is None:
+        output.say("Every round has its vote; make more with: studio review deal --say TEXT, or see: studio review rank")
+    else:
+        output.say(f"{waiting.id}\nyou: {waiting.prompt}\n")
+        output.side_by_side(("1", "2"), [side.reply for side in waiting.sides], output.width())
+        output.say(f"\nstudio review vote {waiting.id} {'|'.join(VERDICTS)}")
+
+
+def _vote(arguments: Namespace, persona: Persona, words: list[str]) -> None:
+    if len(words) != 2:
+        raise UsageError(f"studio review vote ROUND {'|'.join(VERDICTS)}")
+    round_id, said = words[0], words[1].replace("-", "_")
+    verdict = next((v for v in VERDICTS if v == said), None)
+    if verdict is None:
+        raise UsageError(f"{words[1]!r} is no verdict; there are: {', '.join(VERDICTS)}.")
+    if unknown := [tag for tag in arguments.tag if tag not in TAGS]:
+        raise UsageError(f"{unknown[0]!r} is no tag; there are: {', '.join(TAGS)}.")
+    opened = rounds.get_review(persona, round_id.rpartition(".")[0])
+    voted = next((r for r in rounds.rounds(persona, opened) if r.id == round_id), None)
+    if voted is None:
+        raise StudioError(f"There is no round {round_id!r} in {opened.id}; see the next open one with: studio review next")
+    vote = cast(persona, opened, voted, verdict, tags=arguments.tag, note=arguments.note)
+    names = [side.checkpoint for side in voted.sides]
+    if arguments.json:
+        output.json({"vote": vote.id, "verdict": verdict, "sides": names, "winner": vote.winner.checkpoint if vote.winner else None})
+    else:
+        output.say(f"1 was {names[0]}, 2 was {names[1]}." + ("" if vote.blind else " It does not count: a reply named itself."))
+
+
+def _rank(arguments: Namespace, persona: Persona) -> None:
+    from studio.review.ranking import rank, voter_bias
+
+    cast_votes = [v for v in votes(persona) if arguments.review in ("", v.review)]
+    ranking = rank(cast_votes)
+    if arguments.json:
+        output.json(ranking)
+        return
+    if not ranking.votes:
+        output.say("No blind vote has been cast yet; compare two checkpoints with: studio review CKPT CKPT")
+        return
+    rows = []
+    for r in ranking.ranking:
+        interval = f"{r.low:.0f} to {r.high:.0f}"
+        rows.append((r.checkpoint, f"{r.score:.0f}", interval, f"{r.best:.0%}", r.wins, r.losses, r.ties, r.both_bad))
+    output.table(("checkpoint", "score", "95 % interval", "best?", "won", "lost", "tie", "both bad"), rows, "lrrrrrrr")
+    output.say()
+    for pair in ranking.pairs:
+        more = {0: "settled", None: "too close to be worth settling"}.get(pair.votes_needed, f"about {pair.votes_needed} more votes would settle it")
+        output.say(f"{pair.a} better than {pair.b}: {pair.p_a_better:.0%} ({more})")
+    bias: dict[str, Any] = voter_bias(cast_votes)
+    if bias["left"] is not None:
+        longer = "" if bias["longer"] is None else f", the longer reply {bias['longer']:.0%}"
+        output.say(f"{ranking.votes} votes; of those that chose, the left side won {bias['left']:.0%}{longer} (50 % would be no leaning).")
+
+
+def _list(arguments: Namespace, persona: Persona) -> None:
+    cast_votes = votes(persona)
+    rows = [
+        {
+            "id": r.id,
+            "checkpoints": r.checkpoints,
+            "rounds": len(rounds.rounds(persona, r)),
+            "votes": sum(v.review == r.id for v in cast_votes),
+            "created": r.created,
+        }
+        for r in rounds.all_reviews(persona)
+    ]
+    if arguments.json:
+        output.json(rows)
+    else:
+        output.table(
+            ("review", "rounds", "votes", "begun", "checkpoints"),
+            [(r["id"], r["rounds"], r["votes"], r["created"], ", ".join(r["checkpoints"])) for r in rows],
+            "lrr",
+        )
