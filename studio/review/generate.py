@@ -23,11 +23,12 @@ async def play(
     dealt: Round,
     served: dict[str, Server],
     on_text: Callable[[int, str], None] = lambda side, text: None,
+    on_end: Callable[[int, str], None] = lambda side, error: None,
 ) -> Round:
-    """The round with its replies. ``on_text`` is called with ``(side, piece)`` as they come.
+    """The round with its replies. ``on_text`` is called with ``(side, piece)`` as they come, ``on_end`` with ``(side, error)`` when
+    a side has ended: the error is empty, or the engine's one sentence.
 
-    A side whose engine fails keeps what it had and ends with ``finish == "error"``; the sentence goes to ``on_text`` of nobody: the
-    caller finds it in ``Round.errors`` of the returned round's sides by that mark.
+    A side whose engine fails keeps what it had and ends with ``finish == "error"``.
     """
     from studio.engines.client import Sampler, stream_chat
 
@@ -36,6 +37,7 @@ async def play(
         server = served[side.checkpoint]
         sampler = Sampler(**msgspec.to_builtins(review.sampling), seed=dealt.seed + index)
         began = time.monotonic()
+        error = ""
         try:
             async for delta in stream_chat(server, server.models[side.checkpoint], dealt.messages, sampler):
                 side.reply += delta.text
@@ -43,9 +45,10 @@ async def play(
                     side.tokens += 1
                     on_text(index, delta.text)
                 side.finish = delta.finish_reason or side.finish
-        except StudioError:
-            side.finish = "error"
+        except StudioError as failure:
+            side.finish, error = "error", str(failure)
         side.seconds = round(time.monotonic() - began, 3)
+        on_end(index, error)
 
     await asyncio.gather(*(one(i) for i in range(len(dealt.sides))))
     return dealt

@@ -7,10 +7,11 @@ Plain text throughout: a judge must see what the model wrote, and nothing in it 
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 from rich.cells import cell_len, split_graphemes
 from rich.segment import Segment
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.reactive import var
 from textual.scroll_view import ScrollView
@@ -120,14 +121,14 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
     """
 
     # The arrows left and right belong to whoever holds the pane: in a review they are votes.
-    BINDINGS = (
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "scroll_up", "Up", show=False),
         Binding("down", "scroll_down", "Down", show=False),
         Binding("pageup", "page_up", "Page up", show=False),
         Binding("pagedown", "page_down", "Page down", show=False),
         Binding("home", "scroll_home", "Begin", show=False),
         Binding("end", "scroll_end", "End", show=False),
-    )
+    ]
 
     writing: var[bool] = var(False)
     """Whether more may come: shows a cursor after the last character."""

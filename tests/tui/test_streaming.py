@@ -13,7 +13,7 @@ from textual.app import App, ComposeResult
 
 from studio.tui.streaming import StreamPane, Wrapper
 
-WORDS = "the Minister has spoken and the goose sat on letter K where things hum a little".split()
+WORDS = ["the", "Minister", "has", "spoken", "and", "the", "goose", "sat", "on", "letter", "K", "where", "things", "hum", "a", "little"]
 
 
 def wrapped(text: str, width: int) -> list[str]:
@@ -128,7 +128,7 @@ async def test_hostile_text_is_drawn_harmless_and_kept_raw() -> None:
         drawn = screen_text(app)
         assert pane.raw == hostile
         assert "[bold]not bold[/]" in drawn and "␛]52" in drawn
-        assert not any(ord(c) < 32 and c != "\n" or 127 <= ord(c) < 160 or c == "\u202e" for c in drawn)
+        assert not any((ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 or c == "\u202e" for c in drawn)
 
 
 async def test_the_virtual_height_grows_in_steps() -> None:

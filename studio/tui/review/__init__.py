@@ -1,0 +1,1 @@
+"""The review: two replies side by side, names hidden until the vote."""
