@@ -1,0 +1,48 @@
+"""The help screen, written by the action registry."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+
+from studio.tui.actions import ACTIONS, actions_of, bindings_of, shown_key
+from studio.tui.base import StudioScreen
+from studio.tui.look import Line
+from studio.tui.pager import Pager
+
+IN_LISTS = (
+    ("↑ ↓ j k", "move"),
+    ("pgup pgdn", "a screenful; ctrl+u and ctrl+d do the same"),
+    ("home end g G", "first, last"),
+)
+
+
+def help_lines(rows_of: str) -> list[Line]:
+    """Keys of the screen one came from first, then of the whole app, then of every other screen."""
+    screens = list(dict.fromkeys(action.screen for action in ACTIONS))
+    order = [s for s in (rows_of, "app", *screens) if s in screens]
+    lines: list[Line] = []
+    for screen in dict.fromkeys(order):
+        name = "Everywhere" if screen == "app" else f"{screen.capitalize()} (this screen)" if screen == rows_of else screen.capitalize()
+        lines += [[(name, "strong")]]
+        for action in actions_of(screen):
+            sign = " asks first" if action.dangerous else ""
+            lines.append([(f"  {shown_key(action):<11}", "accent"), (f" {action.help}", "plain"), (sign, "warn")])
+        lines.append("")
+        if screen == "app":
+            lines += [[("In lists and texts", "strong")], *([(f"  {keys:<12}", "accent"), (what, "plain")] for keys, what in IN_LISTS), ""]
+    return lines
+
+
+class HelpScreen(StudioScreen):
+    rows_of = "help"
+    BINDINGS = bindings_of("help")
+
+    def __init__(self, of: str) -> None:
+        super().__init__()
+        self.of = of
+
+    def body(self) -> ComposeResult:
+        yield Pager(help_lines(self.of))
+
+    def on_mount(self) -> None:
+        self.query_one(Pager).focus()
