@@ -136,7 +136,7 @@ def update_status(path: Path, **changes: Any) -> Status:
     return status
 
 
-def append_event(path: Path, kind: str, **payload: Any) -> None:
+def append_event(path: Path, kind: str, /, **payload: Any) -> None:
     """Add one event: ``{"t": unix seconds, "kind": …, …payload}``. Not fsynced: a lost tail is no lost work."""
     append_line(path / "events.jsonl", {"t": round(time.time(), 3), "kind": kind, **payload}, durable=False)
 

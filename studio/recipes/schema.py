@@ -41,7 +41,7 @@ class Training(Struct, kw_only=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0, lt=2**32, description="Same seed, same data order, same run.")] = 17
 
 
-class Lora(Struct, kw_only=True):
+class Lora(Training, kw_only=True, forbid_unknown_fields=True):
     """The adapter, shared by every stage that can train one."""
 
     rank: Annotated[int, Meta(ge=1, le=1024, description="Size of the adapter. Larger: can hold more of her, more easily overfits.")] = 32
@@ -61,7 +61,7 @@ class Cpt(Training, kw_only=True, forbid_unknown_fields=True):
     batch: Annotated[int, Meta(ge=1, le=4096, description="Sequences a step. 12 is the reference for about 12 M tokens of lore.")] = 12
 
 
-class Sft(Training, Lora, kw_only=True, forbid_unknown_fields=True):
+class Sft(Lora, kw_only=True, forbid_unknown_fields=True):
     """Supervised fine-tuning on the dialogue: a LoRA adapter, loss on the character's turns alone."""
 
     learning_rate: Annotated[float, Meta(gt=0, lt=1, description="Step size. 1e-4 suits LoRA; larger hurt in the reference workflow.")] = 1e-4
