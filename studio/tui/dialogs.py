@@ -23,7 +23,7 @@ _BOX = """
 {name} Static {{ height: auto; }}
 {name} .hint {{ color: $foreground 60%; margin-top: 1; }}
 {name} .problem {{ color: $error; text-style: bold; }}
-{name} Input {{ margin-top: 1; border: none; height: 1; padding: 0 1; background: $surface; }}
+{name} Input, {name} Input:focus {{ margin-top: 1; border: none; height: 1; padding: 0 1; background: $surface; }}
 {name} Table {{ margin-top: 1; height: auto; max-height: 16; }}
 """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from rich.text import Text
 from textual.app import App
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
@@ -22,14 +21,14 @@ class Actions(Provider):
 
     async def discover(self) -> Hits:
         for action in self._rows():
-            yield DiscoveryHit(_label(action), partial(self._do, action), help=Text(action.help))  # type: ignore[arg-type]
+            yield DiscoveryHit(_label(action), partial(self._do, action), help=action.help)
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
         for action in self._rows():
             text = f"{_label(action)} {action.help}"
             if (score := matcher.match(text)) > 0:
-                yield Hit(score, _label(action), partial(self._do, action), help=Text(action.help))  # type: ignore[arg-type]
+                yield Hit(score, _label(action), partial(self._do, action), help=action.help)
 
 
 def _label(action: Action) -> str:

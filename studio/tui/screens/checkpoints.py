@@ -1,0 +1,197 @@
+"""Screen 5: the family tree."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from studio import launch
+from studio.checkpoints.store import Checkpoint, all_checkpoints, delete_checkpoint
+from studio.jobs.runs import Run
+from studio.persona.folder import Persona
+from studio.recipes.files import resolve
+from studio.text import size
+from studio.tui.actions import bindings_of
+from studio.tui.base import StudioScreen
+from studio.tui.dialogs import Choice, Choose, Confirm
+from studio.tui.look import content
+from studio.tui.pulse import Pulse
+from studio.tui.screens.marks import COLUMNS, card_lines, toggle, tree_rows
+from studio.tui.screens.reader import ReaderScreen
+from studio.tui.table import Table
+
+SCHEMES = (
+    ("fp8-dynamic", "half the size, nearly no loss; RTX 40 and newer, needs no calibration"),
+    ("int8", "half the size, little loss; RTX 20 and newer, calibrated on the dialogue"),
+    ("int4-gptq", "a quarter of the size, some loss; RTX 20 and newer, calibrated on the dialogue"),
+    ("int4-rtn", "a quarter of the size, more loss, done in seconds; needs no calibration"),
+)
+
+
+def start_quantizing(persona: Persona, checkpoint: str, scheme: str) -> Run:
+    """Queue the quantizing of a checkpoint."""
+    return launch.start(persona, "quantize", resolve(persona, "quantize", None, [f"scheme={scheme}"]), checkpoint)
+
+
+class TreeScreen(StudioScreen):
+    """A tree of checkpoints that can be marked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, Checkpoint] = {}
+        self.served: list[str] = []
+        self.states: list[tuple[str, int]] | None = None
+
+    def on_mount(self) -> None:
+        self.query_one(Table).focus()
+
+    def refresh_data(self) -> None:
+        persona = self.persona
+        self.in_background(lambda: all_checkpoints(persona), self._show)
+
+    def _show(self, found: list[Checkpoint]) -> None:
+        self.found = {c.id: c for c in found}
+        self.studio.marked[:] = [key for key in self.studio.marked if key in self.found]
+        self._fill()
+
+    def _fill(self) -> None:
+        self.query_one(Table).fill(tree_rows(list(self.found.values()), self.studio.marked, self.served))
+
+    def take_pulse(self, pulse: Pulse) -> None:
+        self.served = [model for server in pulse.servers for model in server.models]
+        states = [(run.status.state, len(run.status.checkpoints)) for run in pulse.runs]
+        if states != self.states:
+            self.states = states
+            self.refresh_data()
+        elif self.found:
+            self._fill()
+
+    def selected(self) -> Checkpoint | None:
+        key = self.query_one(Table).key if self.is_mounted else None
+        return self.found.get(key) if key else None
+
+    def action_mark(self) -> None:
+        if not self.refused("mark") and (c := self.selected()):
+            if problem := toggle(self.studio.marked, c.id):
+                self.say(problem)
+            self._fill()
+            self.query_one(Table).action_move(1)
+
+    def why_not(self, action: str) -> str:
+        c = self.selected()
+        if c is None:
+            return "The checkpoints are still being read." if not self.found else "No checkpoint is selected."
+        return ""
+
+
+class CheckpointsScreen(TreeScreen):
+    rows_of = "checkpoints"
+    BINDINGS = bindings_of("checkpoints")
+
+    def body(self) -> ComposeResult:
+        yield Table(COLUMNS, empty="Reading …")
+        yield Static(" ", id="message", classes="line", markup=False)
+
+    def on_table_moved(self) -> None:
+        c = self.selected()
+        if c:
+            marked = f"◉ marked: {', '.join(self.studio.marked)}   " if self.studio.marked else ""
+            about = (
+                c.name if c.stage == "base" else f"{c.id}: {c.stage} of {c.parent}" + (f", {c.tokens_seen:,} tokens seen" if c.tokens_seen else "")
+            )
+            if len(self.found) == 1:
+                about += " · only the base so far: key 4 trains on it"
+            self.query_one("#message", Static).update(content([(marked, "accent"), (about, "muted")]))
+        self.redraw_keys()
+
+    def why_not(self, action: str) -> str:
+        if why := super().why_not(action):
+            return why
+        c = self.selected()
+        assert c is not None
+        if self.studio.readonly and action in ("train_from", "quantize", "serve", "delete"):
+            return "The app was opened to read only."
+        if action == "delete":
+            if c.stage == "base":
+                return "The base is not deleted from here: it belongs to this machine and not to one persona."
+            if children := [o.id for o in self.found.values() if o.parent == c.id]:
+                return f"{c.id} is not deleted: {', '.join(children)} was made from it; delete that first."
+        if action in ("quantize", "train_from") and c.scheme:
+            return f"{c.id} is quantized already; take {c.parent}."
+        if action == "quantize" and c.stage == "base" and not c.path:
+            return "The base is not on this machine yet: key 1, then f."
+        if action == "review" and len(self.studio.marked) < 2:
+            return "Mark two to eight checkpoints with space first."
+        return ""
+
+    def action_card(self) -> None:
+        if not self.refused("card") and (c := self.selected()):
+            file = Path(c.path) / "checkpoint.toml" if c.path and c.stage != "base" else None
+            self.app.push_screen(ReaderScreen([(c.id, "strong")], partial(card_lines, c), file=file))
+
+    def action_train_from(self) -> None:
+        c = self.selected()
+        if self.refused("train_from") or c is None:
+            return
+        from studio.tui.screens.start import StartScreen
+
+        no_cpt = "an adapter: CPT starts from full weights" if c.kind == "adapter" else ""
+        choices = [Choice("cpt", "CPT", "continued pre-training on the lore", no_cpt), Choice("sft", "SFT", "fine-tuning on the dialogue")]
+
+        def chosen(stage: str | None) -> None:
+            if stage:
+                self.app.push_screen(StartScreen(stage, c.id))
+
+        self.app.push_screen(Choose(f"Train on from {c.id}: which stage?", choices), chosen)
+
+    def action_quantize(self) -> None:
+        c, persona = self.selected(), self.persona
+        if self.refused("quantize") or c is None:
+            return
+
+        def refusal(scheme: str) -> str:
+            return f"{c.id}-{scheme} exists already" if f"{c.id}-{scheme}" in self.found else ""
+
+        def chosen(scheme: str | None) -> None:
+            if scheme:
+                self.in_background(lambda: start_quantizing(persona, c.id, scheme), self._queued)
+
+        question = f"Make {c.id} smaller for serving. By which scheme?"
+        self.app.push_screen(Choose(question, [Choice(name, name, words, refusal(name)) for name, words in SCHEMES], width=12), chosen)
+
+    def _queued(self, run: Run) -> None:
+        self.studio.heart.beat()
+        self.say(f"{run.id} is queued: key 4 shows it.")
+
+    def action_serve(self) -> None:
+        c = self.selected()
+        if not self.refused("serve") and c:
+            from studio.tui.screens.serve import ask_and_start
+
+            ask_and_start(self, [self.found[key] for key in self.studio.marked] or [c])
+
+    def action_review(self) -> None:
+        if not self.refused("review"):
+            from studio.tui.screens.chooser import open_review_screen
+
+            open_review_screen(self, list(self.studio.marked))
+
+    def action_delete(self) -> None:
+        c, persona = self.selected(), self.persona
+        if self.refused("delete") or c is None:
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.in_background(lambda: delete_checkpoint(persona, c.id), self._deleted)
+
+        weight = size(c.metrics.get("bytes", 0))
+        question = f"Delete {c.id} ({weight})? Its weights cannot be brought back but by training again; its card is kept."
+        self.app.push_screen(Confirm(question, "delete it"), answered)
+
+    def _deleted(self, c: Checkpoint) -> None:
+        self.say(f"{c.id} is deleted; {size(c.metrics.get('bytes', 0))} are free again.")
+        self.refresh_data()

@@ -1,0 +1,84 @@
+"""Screen 7 before a review: which checkpoints are compared, and how they stand so far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from studio.checkpoints.store import Checkpoint
+from studio.persona.folder import Persona
+from studio.tui.actions import bindings_of
+from studio.tui.base import StudioScreen
+from studio.tui.look import content
+from studio.tui.screens.checkpoints import TreeScreen
+from studio.tui.screens.marks import COLUMNS
+from studio.tui.table import ArrowTable
+
+
+def open_review_screen(screen: StudioScreen, ids: list[str]) -> None:
+    """Go to the review of these checkpoints, on tab 7."""
+    try:
+        from studio.tui.review.screen import ReviewScreen
+    except ImportError:
+        screen.say("The review screen is not part of this installation.", bad=True)
+        return
+    app = screen.studio
+    app.action_go("review")
+    app.call_after_refresh(lambda: app.push_screen(ReviewScreen(screen.persona, ids)))
+
+
+def standing(persona: Persona) -> tuple[Any, dict[str, float | None]]:
+    """The ranking from all votes and the voter's leanings. Runs in a thread."""
+    from studio.review.ranking import rank, voter_bias
+    from studio.review.votes import votes
+
+    cast = votes(persona)
+    return rank(cast), voter_bias(cast)
+
+
+class ChooserScreen(TreeScreen):
+    rows_of = "chooser"
+    BINDINGS = bindings_of("chooser")
+
+    def body(self) -> ComposeResult:
+        yield Static(
+            content(
+                [
+                    ("Which one is her?", "strong"),
+                    ("  Mark two to eight checkpoints with space, then Enter. Names stay hidden until the vote.", "muted"),
+                ]
+            ),
+            classes="line",
+        )
+        yield ArrowTable(COLUMNS, empty="Reading …")
+        yield Static(" ", id="message", classes="line", markup=False)
+
+    def on_table_moved(self) -> None:
+        marked = self.studio.marked
+        text = f"◉ {len(marked)} marked: {', '.join(marked)}" if marked else "none marked"
+        self.query_one("#message", Static).update(content([(text, "accent" if marked else "muted")]))
+        self.redraw_keys()
+
+    def why_not(self, action: str) -> str:
+        if action == "begin":
+            if len(self.found) == 1:
+                return "There is only the base yet: key 4 trains a checkpoint to compare it with."
+            if len(self.studio.marked) < 2:
+                return "Mark two to eight checkpoints with space first."
+        return super().why_not(action) if action == "mark" else ""
+
+    def action_begin(self) -> None:
+        if not self.refused("begin"):
+            open_review_screen(self, list(self.studio.marked))
+
+    def action_ranking(self) -> None:
+        from studio.tui.review.ranking import RankingPanel
+
+        persona = self.persona
+        self.app.push_screen(RankingPanel(lambda: standing(persona)))
+
+    def _show(self, found: list[Checkpoint]) -> None:
+        super()._show(found)
+        self.on_table_moved()

@@ -1,0 +1,104 @@
+"""What the checkpoint, review and serve screens share: the tree as table rows, and marks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from studio.checkpoints.store import Checkpoint, tree
+from studio.text import size
+from studio.tui.look import Line
+from studio.tui.table import Column, Row
+
+GAP_ALARM = 0.10
+
+COLUMNS = (
+    Column("checkpoint", 0, least=28, raw=True),
+    Column("stage", 12, keep=7),
+    Column("val loss", 8, right=True, keep=8),
+    Column("gap", 9, right=True, keep=6),
+    Column("size", 9, right=True, keep=5),
+    Column("made", 16, keep=3),
+)
+
+
+def branches(found: Sequence[Checkpoint]) -> list[tuple[str, Checkpoint]]:
+    """``("│  └─ ", checkpoint)`` in drawing order."""
+    drawn = tree(list(found))
+    rows = []
+    for index, (depth, checkpoint) in enumerate(drawn):
+        lead = ""
+        for level in range(1, depth + 1):
+            more = False
+            for later, _ in drawn[index + 1 :]:
+                if later <= level:
+                    more = later == level
+                    break
+            lead += ("├─ " if more else "└─ ") if level == depth else ("│  " if more else "   ")
+        rows.append((lead, checkpoint))
+    return rows
+
+
+def tree_rows(found: Sequence[Checkpoint], marked: Sequence[str], served: Sequence[str] = ()) -> list[Row]:
+    """The family tree as rows: ``◉`` is marked, ``▲`` is being served."""
+    rows = []
+    for lead, c in branches(found):
+        gap = c.metrics.get("gap")
+        over = gap is not None and gap > GAP_ALARM
+        name = f"{'◉' if c.id in marked else '·'} {lead}{c.id}{' ▲' if c.id in served else ''}"
+        here = c.stage != "base" or bool(c.path)
+        rows.append(
+            Row(
+                c.id,
+                (
+                    (name, "accent" if c.id in marked else "plain" if here else "muted"),
+                    c.scheme or (f"{c.stage} lora" if c.kind == "adapter" else c.stage),
+                    f"{c.metrics['val_loss']:.3f}" if "val_loss" in c.metrics else "",
+                    (f"{gap:+.1%}{' !' if over else ''}" if gap is not None else "", "bad" if over else "plain"),
+                    size(c.metrics["bytes"]) if "bytes" in c.metrics else "",
+                    (c.created[:16].replace("T", " ") if c.created else ("" if here else "not here yet"), "muted"),
+                ),
+            )
+        )
+    return rows
+
+
+def card_lines(c: Checkpoint) -> list[Line]:
+    """Everything known of a checkpoint."""
+    lines: list[Line] = []
+
+    def row(label: str, value: str) -> None:
+        if value:
+            lines.append([(f"{label:<12}", "muted"), (value, "plain")])
+
+    row("name", c.name)
+    row("stage", c.scheme or c.stage)
+    row("kind", {"full": "all weights", "adapter": f"a LoRA adapter on {c.parent}"}.get(c.kind, c.kind))
+    row("parent", c.parent)
+    row("base", c.base)
+    row("made", c.created.replace("T", " ").replace("Z", " UTC"))
+    row("run", c.run)
+    row("snapshot", c.snapshot)
+    row("tokens seen", f"{c.tokens_seen:,}" if c.tokens_seen else "")
+    row("folder", c.path or "not on this machine")
+    if c.metrics:
+        lines += ["", [("Measured", "strong")]]
+        for key, value in c.metrics.items():
+            over = key == "gap" and value > GAP_ALARM
+            words = size(value) if key == "bytes" or key.endswith("_bytes") else f"{value:+.1%}" if key == "gap" else f"{value:,.4g}"
+            lines.append([(f"{key:<20}", "muted"), (words + ("  OVER 10 %: she recites" if over else ""), "bad" if over else "plain")])
+    if c.recipe.strip():
+        lines += ["", [("Recipe", "strong")], *c.recipe.strip().split("\n")]
+    if c.digests:
+        lines += ["", [("sha256", "strong")], *([(f"{digest[:16]}…  ", "muted"), (name, "plain")] for name, digest in c.digests.items())]
+    return lines
+
+
+def toggle(marked: list[str], key: str, most: int = 8) -> str:
+    """Mark or unmark in place; a sentence if that is one too many."""
+    if key in marked:
+        marked.remove(key)
+    elif len(marked) >= most:
+        return f"{most} are marked already; unmark one first."
+    else:
+        marked.append(key)
+    return ""

@@ -1,0 +1,175 @@
+"""What the lore and dialogue screens share: adding, checking, building, and the words for what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from studio.errors import StudioError
+from studio.persona.folder import Persona
+from studio.reports import AddReport, Fault
+from studio.snapshots import Snapshot, all_snapshots
+from studio.text import count
+from studio.tui.base import StudioScreen
+from studio.tui.dialogs import Ask
+from studio.tui.look import Line, ago
+from studio.tui.screens.reader import ReaderScreen
+
+MOST_FAULTS = 2000
+"""Faults listed at most; nobody reads more."""
+
+
+def report_lines(report: AddReport, noun: str) -> list[Line]:
+    """An adding in words: kept, dropped and why, mended and how."""
+    lines: list[Line] = [[(f"{report.kept:,}", "strong"), (f" of {count(report.read, noun)} kept", "plain")]]
+    if report.format:
+        lines.append([("read as     ", "muted"), (report.format, "plain")])
+    lines += [[("dropped     ", "muted"), (f"{n:,} ", "warn"), (f"✗ {why}", "plain")] for why, n in report.dropped.most_common()]
+    lines += [[("mended      ", "muted"), (f"{n:,} ", "plain"), (what, "plain")] for what, n in report.changed.most_common()]
+    if report.speakers:
+        lines.append([("speakers    ", "muted"), (", ".join(f"{name} {n:,}" for name, n in report.speakers.most_common(12)), "plain")])
+    if report.faults:
+        lines += ["", [("Why, with file and line", "strong")], *fault_lines(report.faults)]
+    return lines
+
+
+def fault_lines(faults: Sequence[Fault]) -> list[Line]:
+    lines: list[Line] = []
+    for fault in faults[:MOST_FAULTS]:
+        place = f"{fault.file}:{fault.line}" if fault.line else fault.file
+        lines.append([("✗ ", "bad"), (place, "accent"), (f"  {fault.what}", "plain")])
+    if len(faults) > MOST_FAULTS:
+        lines.append([(f"… and {len(faults) - MOST_FAULTS:,} more", "muted")])
+    return lines
+
+
+def snapshot_lines(snapshot: Snapshot, persona: Persona) -> list[Line]:
+    """One snapshot in words."""
+    import time
+
+    age = ago(max(0.0, time.time() - (persona.snapshots / snapshot.id).stat().st_mtime))
+
+    def side(rows: int, characters: int, tokens: int | None) -> str:
+        return f"{rows:,} rows, {characters:,} characters, {f'{tokens:,} tokens' if tokens is not None else 'tokens unknown (the base is not here)'}"
+
+    lines: list[Line] = [
+        [(snapshot.id, "strong"), (f"   {age}{'' if age == 'now' else ' ago'}", "muted")],
+        [("  train     ", "muted"), (side(snapshot.train_rows, snapshot.train_characters, snapshot.train_tokens), "plain")],
+        [("  held out  ", "muted"), (side(snapshot.val_rows, snapshot.val_characters, snapshot.val_tokens), "plain")],
+    ]
+    lines += [[("            ", "muted"), (f"{n:,} {what}", "plain")] for what, n in snapshot.notes.items()]
+    return [*lines, ""]
+
+
+class MaterialScreen(StudioScreen):
+    """The actions of both kinds of material."""
+
+    kind = ""
+    noun = ""
+    what_to_add = ""
+
+    def adder(self) -> Callable[[Persona, list[Path]], AddReport]:
+        raise NotImplementedError
+
+    def builder(self) -> Callable[[Persona], Snapshot]:
+        raise NotImplementedError
+
+    def checker(self) -> Callable[[Persona], list[Fault]]:
+        raise NotImplementedError
+
+    def is_empty(self) -> bool:
+        raise NotImplementedError
+
+    def why_not(self, action: str) -> str:
+        if self.studio.readonly and action in ("add", "build", "edit"):
+            return "The app was opened to read only."
+        if action in ("read", "check", "build", "edit", "preview", "find") and self.is_mounted and self.is_empty():
+            return f"There is no {self.kind} yet: press a to add some."
+        return ""
+
+    def action_add(self) -> None:
+        if self.refused("add"):
+            return
+
+        def asked(text: str | None) -> None:
+            if text is not None:
+                path = Path(text.strip()).expanduser()
+                persona = self.persona
+                self.in_background(lambda: self.adder()(persona, [path]), self._added)
+
+        self.app.push_screen(Ask(f"Add {self.what_to_add}", paths=True, check=_path_problem), asked)
+
+    def _added(self, report: AddReport) -> None:
+        self.refresh_data()
+        if report.faults or report.changed:
+            self.app.push_screen(ReaderScreen([(f"Adding {self.kind}", "strong")], partial(report_lines, report, self.noun)))
+        else:
+            self.say(f"{count(report.kept, self.noun)} added.")
+
+    def action_check(self) -> None:
+        if self.refused("check"):
+            return
+        persona = self.persona
+
+        def read() -> list[Line]:
+            faults = self.checker()(persona)
+            if not faults:
+                return [[("✓ ", "good"), ("Nothing is obviously wrong.", "plain")]]
+            return [f"{count(len(faults), 'place')} to look at.", "", *fault_lines(faults)]
+
+        self.app.push_screen(ReaderScreen([(f"Check of the {self.kind}", "strong")], read))
+
+    def action_build(self) -> None:
+        if self.refused("build"):
+            return
+        persona = self.persona
+        self.in_background(lambda: self.builder()(persona), self._built)
+
+    def _built(self, snapshot: Snapshot) -> None:
+        self.refresh_data()
+        persona = self.persona
+        self.app.push_screen(
+            ReaderScreen(
+                [("✓ ", "good"), (f"The {self.kind} is frozen", "strong")],
+                lambda: [
+                    *snapshot_lines(snapshot, persona),
+                    [("Train on it: key 4, then ", "muted"), ("c" if self.kind == "lore" else "s", "accent")],
+                ],
+            )
+        )
+
+    def action_snapshots(self) -> None:
+        persona, kind = self.persona, self.kind
+
+        def read() -> list[Line]:
+            found = list(reversed(all_snapshots(persona, kind)))
+            return [line for s in found for line in snapshot_lines(s, persona)] or [[(f"No {kind} snapshot yet: q, then b builds one.", "muted")]]
+
+        self.app.push_screen(ReaderScreen([(f"Snapshots of {kind}, the newest first", "strong")], read))
+
+
+def _path_problem(text: str) -> str:
+    if not text.strip():
+        return "Give the path of a file or a folder."
+    if not Path(text.strip()).expanduser().exists():
+        return f"{text.strip()} does not exist; Tab completes a path."
+    return ""
+
+
+def read_or_problem(job: Callable[[], Sequence[Line]]) -> Callable[[], Sequence[Line]]:
+    """``job`` whose StudioError becomes a line of the text."""
+
+    def read() -> Sequence[Line]:
+        try:
+            return job()
+        except StudioError as error:
+            return [[("✗ ", "bad"), (str(error), "plain")]]
+
+    return read
+
+
+def totals(parts: Sequence[tuple[Any, str]]) -> Line:
+    """``12 files · 19,799 words``."""
+    return [(" · ".join(f"{value:,} {what}" if isinstance(value, int) else str(what) for value, what in parts), "muted")]

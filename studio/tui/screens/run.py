@@ -1,0 +1,251 @@
+"""One run, live or long ended, drawn from its folder alone: curves, numbers, events, log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from studio.jobs import control
+from studio.jobs.runs import ENDED, QUEUED, RUNNING, EventReader, Run, read_run
+from studio.text import duration, one_line, size
+from studio.tui.actions import bindings_of
+from studio.tui.chart import Chart, Curves, Point, smoothed
+from studio.tui.look import Line, Span, content
+from studio.tui.pager import Pager
+from studio.tui.pulse import Pulse
+from studio.tui.screens.reader import ReaderScreen
+from studio.tui.screens.train import SIGNS, STATE_KINDS, RunActions, bar, took
+
+GAP_ALARM = 0.10
+"""Validation loss more than this share above the training loss: she recites instead of learning."""
+
+RATE_WINDOW = 60
+"""Steps over whose times the rate behind the remaining time is measured."""
+
+LOG_BYTES = 48_000
+EVENTS_KEPT = 400
+
+
+@dataclass
+class Told:
+    """What the events of a run say so far. Fed with each event once, in order."""
+
+    train: list[Point] = field(default_factory=list)
+    val: list[Point] = field(default_factory=list)
+    last: dict[str, Any] = field(default_factory=dict)
+    """The newest ``step`` event."""
+    measured: dict[str, Any] = field(default_factory=dict)
+    """The newest ``eval`` event."""
+    steps: int = 0
+    peak: int = 0
+    times: list[tuple[float, int]] = field(default_factory=list)
+    """``(unix time, step)`` of the last steps of the current process."""
+    lines: list[Line] = field(default_factory=list)
+
+    def feed(self, events: Iterable[dict[str, Any]]) -> bool:
+        """Take in events; whether there were any."""
+        fresh = False
+        for event in events:
+            fresh = True
+            try:
+                self._one(event)
+            except (TypeError, ValueError, KeyError):
+                continue  # an event of another version, or a damaged one: the rest still draws
+        return fresh
+
+    def _one(self, event: dict[str, Any]) -> None:
+        match event["kind"]:
+            case "plan":
+                self.steps = int(event.get("steps") or 0)
+            case "step":
+                step = int(event["step"])
+                self._back_to(step)
+                self.train.append((step, float(event["loss"])))
+                self.last = event
+                self.times = [*self.times[-RATE_WINDOW:], (float(event["t"]), step)]
+            case "eval":
+                step = int(event["step"])
+                self.val = [*(p for p in self.val if p[0] < step), (step, float(event["val_loss"]))]
+                self.measured = event
+            case "memory":
+                self.peak = max(self.peak, int(event.get("peak_bytes") or 0))
+            case "start" | "resume":
+                self.times = []
+        if line := event_line(event):
+            self.lines = [*self.lines[-EVENTS_KEPT:], line]
+
+    def _back_to(self, step: int) -> None:
+        """A resumed run does some steps again: the later account of a step counts."""
+        while self.train and self.train[-1][0] >= step:
+            self.train.pop()
+
+    @property
+    def gap(self) -> float | None:
+        gap = self.measured.get("gap")
+        return float(gap) if isinstance(gap, int | float) else None
+
+    def remaining(self) -> float | None:
+        """Seconds to the last planned step at the rate of the newest steps; None where nothing was measured yet."""
+        if len(self.times) < 3 or not self.steps:
+            return None
+        (began, first), (now, last) = self.times[0], self.times[-1]
+        return (now - began) / (last - first) * (self.steps - last) if last > first else None
+
+    def curves(self) -> Curves:
+        return Curves(tuple(self.train), tuple(smoothed(self.train)), tuple(self.val), self.steps)
+
+
+def event_line(event: dict[str, Any]) -> Line:
+    """An event as one line with its time; empty for those only the chart needs."""
+    from studio.cli.training import event_line as in_words
+
+    text = in_words(event)
+    if not text:
+        return ""
+    kind = "warn" if event["kind"] == "warning" else "good" if event["kind"] == "checkpoint" else "plain"
+    if event["kind"] == "eval" and isinstance(event.get("gap"), int | float) and event["gap"] > GAP_ALARM:
+        kind = "bad"
+    return [(time.strftime("%H:%M:%S  ", time.localtime(float(event.get("t", 0)))), "muted"), (one_line(text), kind)]
+
+
+def numbers(told: Told, run: Run) -> list[Span]:
+    """Losses, gap, speed, step size, remaining time, memory: only what was measured."""
+    parts: list[list[Span]] = []
+    if told.train:
+        parts.append([("train ", "muted"), (f"{smoothed(told.train[-200:])[-1][1]:.3f}", "strong")])
+    if told.val:
+        parts.append([("val ", "muted"), (f"{told.val[-1][1]:.3f}", "strong")])
+    if told.gap is not None:
+        over = told.gap > GAP_ALARM
+        parts.append([("gap ", "muted"), (f"{told.gap:+.1%}" + (" OVER 10 %" if over else ""), "bad" if over else "good")])
+    if told.last.get("tokens_per_s"):
+        parts.append([(f"{float(told.last['tokens_per_s']):,.0f}", "plain"), (" tok/s", "muted")])
+    if told.last.get("learning_rate") is not None:
+        parts.append([("lr ", "muted"), (f"{float(told.last['learning_rate']):.1e}", "plain")])
+    if run.status.state == RUNNING and (left := told.remaining()) is not None:
+        parts.append([("left ", "muted"), (duration(left), "plain")])
+    if told.peak:
+        parts.append([("memory ", "muted"), (size(told.peak), "plain")])
+    line: list[Span] = []
+    for part in parts:
+        line += [*part, ("   ", "plain")]
+    return line or [("Nothing measured yet.", "muted")]
+
+
+class RunScreen(RunActions):
+    rows_of = "run"
+    BINDINGS = bindings_of("run")
+
+    def __init__(self, run: Run, log: bool = False) -> None:
+        super().__init__()
+        self.run_ = run
+        self.log_shown = log
+        self.told = Told()
+        self.reader = EventReader(run.path)
+        self.reading = False
+        self.log_text = ""
+
+    def body(self) -> ComposeResult:
+        yield Static(" ", id="head", classes="line", markup=False)
+        yield Static(" ", id="numbers", classes="line", markup=False)
+        yield Chart()
+        yield Static(" ", id="below", classes="line", markup=False)
+        yield Pager(at_end=True)
+
+    def on_mount(self) -> None:
+        self.query_one(Pager).styles.height = "45%"
+        self.query_one(Pager).focus()
+        self.set_interval(0.5, self._read)
+        self._draw()
+
+    def refresh_data(self) -> None:
+        self._read()
+
+    def _read(self) -> None:
+        """What is new in the folder, read in a thread; one at a time."""
+        if self.reading or not self.is_current:
+            return
+        self.reading = True
+        reader, path, with_log = self.reader, self.run_.path, self.log_shown
+
+        def read() -> tuple[list[dict[str, Any]], Run, str]:
+            return list(reader.read()), control.settle(read_run(path)), control.log_tail(path, LOG_BYTES) if with_log else ""
+
+        self.in_background(read, self._take, self._cannot)
+
+    def _cannot(self, sentence: str) -> None:
+        self.query_one("#below", Static).update(content([("✗ ", "bad"), (sentence, "plain")]))
+        self.reading = False
+
+    def _take(self, new: tuple[list[dict[str, Any]], Run, str]) -> None:
+        events, run, log = new
+        self.reading = False
+        fresh = self.told.feed(events)
+        changed = fresh or run != self.run_ or log != self.log_text
+        self.run_, self.log_text = run, log
+        if changed or run.status.state == RUNNING:
+            self._draw()
+
+    def _draw(self) -> None:
+        run, told = self.run_, self.told
+        status = run.status
+        steps = told.steps or status.steps
+        step = max(status.step, int(told.last.get("step", 0)))
+        head: list[Span] = [
+            (f"{SIGNS.get(status.state, '?')} {run.id} {status.state}", STATE_KINDS.get(status.state, "plain")),
+            (f"   from {one_line(run.inputs.parent)}", "muted"),
+            (f"   {bar(step, steps)}  step {step:,} of {steps:,}" if steps else "", "plain"),
+            (f"   {took(run, time.time())}", "muted"),
+        ]
+        self.query_one("#head", Static).update(content(head))
+        self.query_one("#numbers", Static).update(content(numbers(told, run)))
+        self.query_one(Chart).show(told.curves())
+        below: Line = [("log", "strong"), ("   l: events", "muted")] if self.log_shown else [("events", "strong"), ("   l: log", "muted")]
+        if status.message:
+            below = [*below, ("   " + one_line(status.message), STATE_KINDS.get(status.state, "plain"))]
+        elif status.state == RUNNING and status.phase:
+            below = [*below, (f"   {one_line(status.phase)}", "muted")]
+        self.query_one("#below", Static).update(content(below))
+        lines: list[Line] = list(told.lines)
+        if self.log_shown:
+            lines = list(self.log_text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+        nothing = (
+            "Waiting in the queue." if status.state == QUEUED else "Nothing has happened yet." if status.state not in ENDED else "It left no events."
+        )
+        self.query_one(Pager).show(lines or [[(nothing, "muted")]])
+
+    def take_pulse(self, pulse: Pulse) -> None:
+        for run in pulse.runs:
+            if run.id == self.run_.id:
+                self.run_ = run
+
+    def chosen(self) -> Run | None:
+        return self.run_
+
+    def action_log(self) -> None:
+        self.log_shown = not self.log_shown
+        self.log_text = ""
+        self._draw()
+        self._read()
+
+    def action_recipe(self) -> None:
+        run = self.run_
+
+        def read() -> list[Line]:
+            inputs = (run.path / "inputs.json").read_text(encoding="utf-8", errors="replace")
+            return [
+                [("recipe.toml", "strong")],
+                *run.recipe_text.split("\n"),
+                "",
+                [("inputs.json", "strong")],
+                *inputs.split("\n"),
+                "",
+                str(run.path),
+            ]
+
+        self.app.push_screen(ReaderScreen([(f"What {run.id} really runs with", "strong")], read, file=None))

@@ -1,0 +1,294 @@
+"""Screen 6: engines and the servers that run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from studio.checkpoints.store import Checkpoint, all_checkpoints
+from studio.errors import StudioError
+from studio.persona.folder import Persona
+from studio.tui.actions import bindings_of
+from studio.tui.base import StudioScreen
+from studio.tui.dialogs import Choice, Choose, Confirm
+from studio.tui.look import Line, content
+from studio.tui.pulse import Pulse, Served
+from studio.tui.screens.reader import ReaderScreen
+from studio.tui.table import Column, Row, Table
+
+LOG_BYTES = 256_000
+
+
+def engine_choices() -> list[Choice]:
+    """The engines of this machine; one that is not there says how to get it. Runs in a thread."""
+    from studio.engines import environment
+
+    found = environment.status()
+    vllm = "" if found.ready else f"{found.problem} Mend it with: studio doctor --fix"
+    return [
+        Choice("vllm", "vllm", "fast, many replies at once", vllm),
+        Choice("embedded", "embedded", "always there; one process, slower, needs nothing installed"),
+    ]
+
+
+def start_and_wait(persona: Persona, wanted: list[Checkpoint], engine: str, tell: Callable[[str], None]) -> list[str]:
+    """Start servers for the checkpoints that none serves yet and wait until they answer. Names of the checkpoints served."""
+    from studio.engines import servers
+
+    there = {model for server in servers.running(persona) if server.engine == engine for model in server.models}
+    missing = [c for c in wanted if c.id not in there]
+    for server in servers.start(persona, missing, engine, None) if missing else []:  # type: ignore[arg-type]
+        servers.wait_ready(server, tell)
+    return [c.id for c in wanted]
+
+
+def ask_and_start(screen: StudioScreen, wanted: list[Checkpoint], then: Callable[[], None] | None = None) -> None:
+    """Ask for the engine, start, and go to the serve screen. Used from the checkpoints too."""
+    app = screen.studio
+
+    def choose(choices: list[Choice]) -> None:
+        ready = next((c.key for c in choices if not c.refused), "embedded")
+
+        def chosen(engine: str | None) -> None:
+            if engine:
+                app.action_go("serve")
+                app.call_after_refresh(lambda: _begin(app.screen, wanted, engine))
+
+        names = ", ".join(c.id for c in wanted)
+        screen.app.push_screen(Choose(f"Serve {names}. With which engine?", choices, ready, width=10), chosen)
+
+    screen.in_background(engine_choices, choose)
+
+
+def _begin(screen: Any, wanted: list[Checkpoint], engine: str) -> None:
+    if isinstance(screen, ServeScreen):
+        screen.begin(wanted, engine)
+
+
+class ServeScreen(StudioScreen):
+    rows_of = "serve"
+    BINDINGS = bindings_of("serve")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.servers: list[Served] = []
+        self.news_: list[str] = []
+        """What a starting server said, the newest last."""
+        self.starting = ""
+
+    def body(self) -> ComposeResult:
+        yield Table(
+            [
+                Column("checkpoint", 0, least=20),
+                Column("state", 10),
+                Column("engine", 9, keep=6),
+                Column("address", 30, keep=4),
+                Column("server", 14, keep=2),
+            ],
+            empty="Nothing is served: s starts an engine with checkpoints of your choice.",
+        )
+        yield Static(" ", id="message", classes="line", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(Table).focus()
+
+    def take_pulse(self, pulse: Pulse) -> None:
+        self.servers = pulse.servers
+        self._fill()
+
+    def _fill(self) -> None:
+        rows = []
+        for server in self.servers:
+            for model in server.models:
+                loading = model in self.starting.split(", ")
+                state = ("… loading", "warn") if loading else ("▲ ready", "good")
+                rows.append(Row(f"{server.name}\n{model}", (model, state, server.engine, (server.base_url, "muted"), (server.name, "muted"))))
+        shown = {row.key.partition("\n")[2] for row in rows}
+        rows += [Row(f"\n{name}", (name, ("… starting", "warn"))) for name in self.starting.split(", ") if name and name not in shown]
+        self.query_one(Table).fill(rows)
+        lines: list[Line] = [[(text, "muted")] for text in self.news_[-3:]] or [[(" ", "plain")]]
+        self.query_one("#message", Static).update(content(*lines))
+
+    def selected(self) -> tuple[Served, str] | None:
+        key = self.query_one(Table).key if self.is_mounted else None
+        name, _, model = (key or "").partition("\n")
+        return next(((s, model) for s in self.servers if s.name == name), None)
+
+    def why_not(self, action: str) -> str:
+        if self.studio.readonly and action in ("start", "stop"):
+            return "The app was opened to read only."
+        if action == "start":
+            return f"{self.starting} is being started." if self.starting else ""
+        at = self.selected()
+        if at is None:
+            return "It is still starting." if self.starting else "Nothing is served yet: s starts an engine."
+        if action == "chat" and at[1] in self.starting.split(", "):
+            return f"{at[1]} is still loading."
+        return ""
+
+    def action_start(self) -> None:
+        if self.refused("start"):
+            return
+        persona = self.persona
+        self.in_background(lambda: all_checkpoints(persona), self._choose)
+
+    def _choose(self, found: list[Checkpoint]) -> None:
+        by_id = {c.id: c for c in found}
+        marked = [key for key in self.studio.marked if key in by_id]
+        choices = [Choice("*", f"◉ {len(marked)} marked", ", ".join(marked))] if len(marked) > 1 else []
+        for c in reversed(found):
+            here = "" if c.path else "the base is not on this machine yet: key 1, then f"
+            choices.append(Choice(c.id, c.id, c.scheme or (c.name if c.stage == "base" else f"{c.stage} of {c.parent}"), here))
+
+        def chosen(key: str | None) -> None:
+            if key:
+                ask_and_start(self, [by_id[m] for m in marked] if key == "*" else [by_id[key]])
+
+        self.app.push_screen(Choose("Serve which checkpoint? (several: mark them with space on screen 5)", choices, width=30), chosen)
+
+    def begin(self, wanted: list[Checkpoint], engine: str) -> None:
+        """Start an engine; its progress is told below the table."""
+        if self.refused("start"):
+            return
+        persona = self.persona
+        self.starting = ", ".join(c.id for c in wanted)
+        self.news_ = [f"Starting {engine} with {self.starting} …"]
+        self._fill()
+        tell = self.news(self._tell)
+        self.in_background(lambda: start_and_wait(persona, wanted, engine, tell), self._ready, self._not_ready)
+
+    def _tell(self, text: str) -> None:
+        self.news_.append(text)
+        self._fill()
+
+    def _ready(self, names: list[str]) -> None:
+        self.starting = ""
+        self.news_ = [f"{', '.join(names)}: ready. Enter: chat, y: address and key."]
+        self.studio.heart.beat()
+        self._fill()
+
+    def _not_ready(self, sentence: str) -> None:
+        self.starting = ""
+        self.news_ = [f"✗ {sentence}"]
+        self.say(sentence, bad=True)
+        self.studio.heart.beat()
+        self._fill()
+
+    def action_chat(self) -> None:
+        at, persona = self.selected(), self.persona
+        if self.refused("chat") or at is None:
+            return
+
+        def real() -> Any:
+            return server_named(persona, at[0].name)
+
+        def open_chat(server: Any) -> None:
+            try:
+                from studio.tui.chat.screen import ChatScreen
+            except ImportError:
+                self.say("The chat screen is not part of this installation.", bad=True)
+                return
+            self.app.push_screen(ChatScreen(persona, server, at[1]))
+
+        self.in_background(real, open_chat)
+
+    def action_copy(self) -> None:
+        at, persona = self.selected(), self.persona
+        if self.refused("copy") or at is None:
+            return
+        self.in_background(lambda: address_and_key(persona, at[0]), self._copied)
+
+    def _copied(self, text: str) -> None:
+        served, _ = self.selected() or (None, "")
+        file = self.persona.private / "address.txt"
+
+        def write() -> bool:
+            from studio.files import write_atomic
+
+            write_atomic(file, text)
+            return to_tmux(text)
+
+        def done(tmux: bool) -> None:
+            self.app.copy_to_clipboard(text)
+            way = "to tmux's and the terminal's clipboard" if tmux else "to the terminal's clipboard"
+            self.say(f"Address and key of {served.name if served else 'the server'} went {way}, and stand in {file}.")
+
+        self.in_background(write, done)
+
+    def action_log(self) -> None:
+        at, persona = self.selected(), self.persona
+        if not self.refused("log") and at:
+            self.app.push_screen(ReaderScreen([(f"Log of {at[0].name}", "strong")], lambda: server_log(persona, at[0]), at_end=True))
+
+    def action_stop(self) -> None:
+        at, persona = self.selected(), self.persona
+        if self.refused("stop") or at is None:
+            return
+        served = at[0]
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.news_ = [f"Stopping {served.name} …"]
+                self._fill()
+                self.in_background(lambda: stop_server(persona, served.name), self._stopped)
+
+        self.app.push_screen(Confirm(f"Stop {served.name}, which serves {', '.join(served.models)}? Running replies end.", "stop it"), answered)
+
+    def _stopped(self, name: str) -> None:
+        self.news_ = [f"{name} is stopped; its memory is free again."]
+        self.studio.heart.beat()
+        self._fill()
+
+
+def server_named(persona: Persona, name: str) -> Any:
+    from studio.engines import servers
+
+    for server in servers.running(persona):
+        if server.name == name:
+            return server
+    raise StudioError(f"The server {name} does not run any more; s starts another.")
+
+
+def stop_server(persona: Persona, name: str) -> str:
+    from studio.engines import servers
+
+    servers.stop(server_named(persona, name))
+    return name
+
+
+def address_and_key(persona: Persona, served: Served) -> str:
+    """What SillyTavern and curl want: the address, the key, the model names."""
+    from studio.engines import servers
+
+    key = servers.key_file(server_named(persona, served.name)).read_text(encoding="utf-8").strip()
+    return f"{served.base_url}\n{key}\n{' '.join(served.models)}\n"
+
+
+def server_log(persona: Persona, served: Served) -> list[Line]:
+    from studio.engines import servers
+
+    path: Path = servers.log_file(server_named(persona, served.name))
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_BYTES))
+            text = file.read().decode("utf-8", "replace")
+    except OSError as error:
+        raise StudioError(f"The log {path} cannot be read: {error.strerror}.") from error
+    return list(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+
+
+def to_tmux(text: str) -> bool:
+    """Hand ``text`` to tmux's buffer and, by it, to the outer terminal. False outside tmux."""
+    if not os.environ.get("TMUX"):
+        return False
+    try:
+        done = subprocess.run(["tmux", "load-buffer", "-w", "-"], input=text.encode(), capture_output=True, timeout=2, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0

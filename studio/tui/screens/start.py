@@ -1,0 +1,228 @@
+"""Before a training: what it would read, do and need, and every value of its recipe in plain words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from studio import launch
+from studio.checkpoints.store import Checkpoint, all_checkpoints
+from studio.errors import StudioError
+from studio.jobs.runs import Run
+from studio.recipes.files import explained, resolve
+from studio.recipes.schema import Recipe
+from studio.text import duration, size
+from studio.tui.actions import bindings_of
+from studio.tui.base import StudioScreen
+from studio.tui.dialogs import Ask, Choice, Choose
+from studio.tui.look import Line, Span, content
+from studio.tui.table import Column, Row, Table
+
+NAMES = {"cpt": "Continued pre-training on the lore", "sft": "Fine-tuning on the dialogue", "quantize": "Quantizing"}
+
+
+def shown(value: Any) -> str:
+    """A recipe value as the person would type it."""
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def plan_lines(planned: launch.Plan) -> list[Line]:
+    """The plan in three lines of numbers, then its warnings."""
+
+    def known(value: int | None, what: str) -> str:
+        return f"{value:,} {what}" if value is not None else f"{what} unknown"
+
+    reads: list[Span] = [
+        ("reads   ", "muted"),
+        (planned.snapshot or "nothing", "plain"),
+        (f"  {planned.rows:,} rows, {known(planned.tokens, 'tokens')}", "plain"),
+    ]
+    does: list[Span] = [("does    ", "muted"), (known(planned.steps, "steps"), "strong")]
+    if planned.sequences is not None:
+        does.append((f"  {planned.sequences:,} sequences an epoch", "plain"))
+    if planned.trainable:
+        does.append((f"  trains {_millions(planned.trainable)} of {_millions(planned.parameters)} parameters", "plain"))
+    parts = ", ".join(f"{name} {size(value)}" for name, value in planned.memory.items() if name != "total")
+    needs: list[Span] = [("needs   ", "muted"), (f"about {size(planned.memory.get('total', 0))} of memory", "strong"), (f" ({parts})", "muted")]
+    disk: list[Span] = [("        ", "muted"), (f"{size(planned.disk)} of disk, {size(planned.disk_free)} are free", "plain")]
+    if planned.seconds:
+        disk.append((f"; takes {duration(planned.seconds)} at the rate of {planned.seconds_from}", "plain"))
+    else:
+        disk.append(("; time: not known before a first run", "muted"))
+    return [reads, does, needs, disk, *([("! ", "warn"), (warning, "warn")] for warning in planned.warnings)]
+
+
+def _millions(number: int) -> str:
+    return f"{number / 1e9:.2f} B" if number >= 1e9 else f"{number / 1e6:.1f} M"
+
+
+class StartScreen(StudioScreen):
+    rows_of = "start"
+    BINDINGS = bindings_of("start")
+
+    def __init__(self, stage: str, parent: str = "") -> None:
+        super().__init__()
+        self.stage = stage
+        self.parent_id = parent
+        self.recipe: Recipe | None = None
+        self.from_file: Recipe | None = None
+        self.words: dict[str, str] = {}
+        self.problem = "The plan is being computed."
+        """Why it cannot be started now; empty once there is a plan."""
+        self.ticket = 0
+        self.starting = False
+
+    def body(self) -> ComposeResult:
+        yield Static(content([(NAMES[self.stage], "strong")]), id="head", classes="line", markup=False)
+        yield Static(content([("Planning …", "muted")]), id="plan", classes="line", markup=False)
+        yield Static(" ", classes="line")
+        yield Table([Column("recipe", 22), Column("value", 14), Column("what it does", 0, keep=5, least=20)])
+        yield Static(" ", id="words", classes="line", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#words").styles.height = 2
+        self.query_one(Table).focus()
+        persona, stage = self.persona, self.stage
+
+        def read() -> tuple[Recipe, str]:
+            return resolve(persona, stage), self.parent_id or launch.default_parent(persona, stage)
+
+        self.in_background(read, self._begin, self._refuse)
+
+    def refresh_data(self) -> None:
+        if self.recipe is not None:
+            self._plan()
+
+    def _begin(self, read: tuple[Recipe, str]) -> None:
+        self.recipe, self.parent_id = read
+        self.from_file = self.recipe
+        self._fill()
+        self._plan()
+
+    def _refuse(self, sentence: str) -> None:
+        self.problem = sentence
+        self.query_one("#plan", Static).update(content([("✗ ", "bad"), (sentence, "plain")]))
+
+    def _fill(self) -> None:
+        if self.recipe is None or self.from_file is None:
+            return
+        rows = []
+        for key, value, words in explained(self.recipe):
+            self.words[key] = words
+            changed = value != getattr(self.from_file, key)
+            rows.append(Row(key, (key, (f"{shown(value)}{' *' if changed else ''}", "accent" if changed else "strong"), (words, "muted"))))
+        self.query_one(Table).fill(rows)
+        self.query_one("#head", Static).update(
+            content([(NAMES[self.stage], "strong"), (f"   starts from {self.parent_id}", "plain"), ("   * changed here", "muted")])
+        )
+
+    def _plan(self) -> None:
+        self.ticket += 1
+        ticket, persona, stage, recipe, parent = self.ticket, self.persona, self.stage, self.recipe, self.parent_id
+        assert recipe is not None
+        self.problem = "The plan is being computed."
+
+        def planned(plan: launch.Plan) -> None:
+            if ticket == self.ticket:
+                self.problem = ""
+                self.query_one("#plan", Static).update(content(*plan_lines(plan)))
+
+        def refused(sentence: str) -> None:
+            if ticket == self.ticket:
+                self._refuse(sentence)
+
+        self.in_background(lambda: launch.plan(persona, stage, recipe, parent), planned, refused)
+
+    def on_table_moved(self) -> None:
+        key = self.query_one(Table).key or ""
+        self.query_one("#words", Static).update(content([(self.words.get(key, " "), "muted")]))
+        self.redraw_keys()
+
+    def why_not(self, action: str) -> str:
+        if action == "start":
+            if self.studio.readonly:
+                return "The app was opened to read only."
+            return "It is being queued already." if self.starting else self.problem
+        if action in ("edit", "default") and self.recipe is None:
+            return "The recipe is not read yet."
+        if action == "default" and self.recipe is not None and self.is_mounted and (key := self.query_one(Table).key):
+            return f"{key} stands where the recipe has it." if getattr(self.recipe, key) == getattr(self.from_file, key) else ""
+        return ""
+
+    def _changed(self, key: str, text: str) -> Recipe:
+        """The recipe with one value changed; StudioError if the value is not allowed."""
+        assert self.recipe is not None
+        values = {k: v for k, v, _ in explained(self.recipe)}
+        settings = [f"{k}={shown(v)}" for k, v in values.items() if k != key]
+        return resolve(self.persona, self.stage, None, [*settings, f"{key}={text}"])
+
+    def action_edit(self) -> None:
+        key = self.query_one(Table).key
+        if self.refused("edit") or not key:
+            return
+
+        def check(text: str) -> str:
+            try:
+                self._changed(key, text)
+            except StudioError as error:
+                return str(error).removeprefix("--set: ")
+            return ""
+
+        def asked(text: str | None) -> None:
+            if text is not None:
+                self.recipe = self._changed(key, text)
+                self._fill()
+                self._plan()
+
+        self.app.push_screen(Ask([(key, "strong"), (f"   {self.words.get(key, '')}", "plain")], shown(getattr(self.recipe, key)), check=check), asked)
+
+    def action_default(self) -> None:
+        key = self.query_one(Table).key
+        if not self.refused("default") and key and self.recipe is not None:
+            self.recipe = msgspec.structs.replace(self.recipe, **{key: getattr(self.from_file, key)})
+            self._fill()
+            self._plan()
+
+    def action_parent(self) -> None:
+        persona = self.persona
+        self.in_background(lambda: all_checkpoints(persona), self._choose_parent)
+
+    def _choose_parent(self, found: list[Checkpoint]) -> None:
+        def refusal(c: Checkpoint) -> str:
+            if c.scheme:
+                return f"quantized ({c.scheme}): training cannot start from it"
+            return "an adapter: CPT starts from full weights" if self.stage == "cpt" and c.kind == "adapter" else ""
+
+        def chosen(key: str | None) -> None:
+            if key:
+                self.parent_id = key
+                self._fill()
+                self._plan()
+
+        choices = [Choice(c.id, c.id, c.name if c.stage == "base" else f"{c.stage} of {c.parent}", refusal(c)) for c in found]
+        self.app.push_screen(Choose("Start from which checkpoint?", choices, self.parent_id), chosen)
+
+    def action_start(self) -> None:
+        if self.refused("start") or self.recipe is None:
+            return
+        persona, stage, recipe, parent = self.persona, self.stage, self.recipe, self.parent_id
+        self.starting = True
+
+        def failed(sentence: str) -> None:
+            self.starting = False
+            self.say(sentence, bad=True)
+
+        self.in_background(lambda: launch.start(persona, stage, recipe, parent), self._started, failed)
+
+    def _started(self, run: Run) -> None:
+        from studio.tui.screens.run import RunScreen
+
+        self.studio.heart.beat()
+        if self.studio.current_mode == "train":
+            self.app.switch_screen(RunScreen(run))
+        else:
+            self.app.pop_screen()
+            self.say(f"{run.id} is queued: key 4 shows it.")
