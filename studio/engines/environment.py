@@ -125,7 +125,7 @@ def require() -> ServingEnvironment:
     """The ready environment; StudioError if it is not."""
     found = status()
     if not found.ready:
-        raise StudioError(f"{found.problem} Build it with: studio fetch serving.")
+        raise StudioError(f"{found.problem} Build it with: studio doctor --fix")
     return found
 
 

@@ -1,0 +1,225 @@
+"""vLLM as a process: its command line, its environment, and its log read for the one sentence that says what went wrong.
+
+Checked against vLLM 0.32.0. Its own key guards ``/v1`` alone; ``guard/studio_guard.py`` closes the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from studio.checkpoints.base import context_length, load_tokenizer, model_config
+from studio.checkpoints.store import Checkpoint
+from studio.checkpoints.templates import stop_tokens, template_for
+from studio.engines.environment import ServingEnvironment
+from studio.errors import StudioError
+from studio.files import write_atomic, write_json
+from studio.text import one_line, size
+
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Values that ``--max-lora-rank`` takes."""
+
+KV_CACHE_GB = 1
+"""Memory for conversations on a CPU, in GiB."""
+
+SPARE_BYTES = 600_000_000
+"""GPU memory left free for what else is on it: the desktop, the CUDA context."""
+
+
+class GpuMemory(NamedTuple):
+    """Bytes on the GPU."""
+
+    free: int
+    total: int
+
+
+def gpu_memory() -> GpuMemory | None:
+    """Memory of the GPU the studio uses, or None without one."""
+    from studio.jobs.lease import gpu
+
+    if not (uuid := gpu()):
+        return None
+    import pynvml
+
+    pynvml.nvmlInit()
+    try:
+        info = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByUUID(uuid))
+        return GpuMemory(int(info.free), int(info.total))
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def memory_share(memory: GpuMemory, wanted: float = 0.9) -> float:
+    """``--gpu-memory-utilization``: the wanted share of the whole GPU, or less if less is free. vLLM refuses to start with more than is free."""
+    share = min(wanted, (memory.free - SPARE_BYTES) / memory.total)
+    if share < 0.05:
+        raise StudioError(
+            f"Only {size(max(0, memory.free))} of {size(memory.total)} GPU memory is free, too little to serve anything; "
+            "stop what else uses the GPU (nvidia-smi lists it) and try again."
+        )
+    return round(share, 3)
+
+
+def lora_rank(adapters: list[Checkpoint]) -> int:
+    """The smallest value vLLM takes that holds every adapter."""
+    highest = 1
+    for adapter in adapters:
+        path = Path(adapter.path) / "adapter_config.json"
+        try:
+            config = msgspec.json.decode(path.read_bytes())
+            highest = max(highest, int(config["r"]), *(int(rank) for rank in (config.get("rank_pattern") or {}).values()))
+        except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+            raise StudioError(f"{path} cannot be read as a LoRA adapter ({error}); make the checkpoint again.") from error
+    for rank in RANKS:
+        if rank >= highest:
+            return rank
+    raise StudioError(f"vLLM serves LoRA ranks up to {RANKS[-1]}, an adapter has {highest}; merge it, or use the embedded engine.")
+
+
+def prepare(
+    folder: Path, environment: ServingEnvironment, root: Checkpoint, adapters: list[Checkpoint], port: int, context: int, share: float = 0.9
+) -> list[str]:
+    """Write what vLLM is to read into ``folder`` (template, stop tokens) and give its argv. ``context`` in tokens, ``share`` of the GPU."""
+    weights = Path(root.path)
+    template = template_for(weights)
+    write_atomic(folder / "template.jinja", template.text)
+    write_json(folder / "generation" / "generation_config.json", {"eos_token_id": _stop_ids(weights)})
+    argv = [
+        str(environment.python),
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        f"--model={weights}",
+        f"--served-model-name={root.id}",
+        "--host=127.0.0.1",
+        f"--port={port}",
+        f"--max-model-len={min(context, context_length(weights))}",
+        # A folder with the stop tokens alone: a checkpoint's own sampling defaults stay out of a comparison.
+        f"--generation-config={folder / 'generation'}",
+        f"--chat-template={folder / 'template.jinja'}",
+        "--middleware=studio_guard.Guard",
+    ]
+    if adapters:
+        argv += ["--enable-lora", f"--max-lora-rank={lora_rank(adapters)}", f"--max-loras={min(4, len(adapters))}", "--lora-modules"]
+        argv += [msgspec.json.encode({"name": a.id, "path": a.path, "base_model_name": root.id}).decode() for a in adapters]
+    if "linear_attention" in (model_config(weights).get("layer_types") or []):
+        argv.append("--max-num-seqs=8")  # more "exceeds available Mamba cache blocks" on small cards
+    if environment.kind == "cpu":
+        argv.append("--enforce-eager")
+    elif memory := gpu_memory():
+        argv.append(f"--gpu-memory-utilization={memory_share(memory, share)}")
+    return argv
+
+
+def _stop_ids(weights: Path) -> list[int]:
+    """Tokens that end a reply: those of the chat template, and those the model's generation config names."""
+    tokenizer = load_tokenizer(weights)
+    ids = [tokenizer.token_to_id(token) for token in stop_tokens(template_for(weights))]
+    for name in ("generation_config.json", "config.json"):
+        try:
+            own = msgspec.json.decode((weights / name).read_bytes()).get("eos_token_id")
+        except (OSError, msgspec.DecodeError, AttributeError):
+            continue
+        ids += own if isinstance(own, list) else [own]
+    return list(dict.fromkeys(number for number in ids if number is not None))
+
+
+def variables(environment: ServingEnvironment, key: str) -> dict[str, str]:
+    """The process environment. Nothing phones home, the hub is not asked, no other key or token is handed on."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")}
+    kept |= {
+        "VLLM_API_KEY": key,
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": str(Path(__file__).parent / "guard"),
+        "VIRTUAL_ENV": str(environment.path),
+        "PATH": f"{environment.path / 'bin'}:{os.environ.get('PATH', os.defpath)}",
+    }
+    if environment.kind == "cpu":
+        kept |= {"VLLM_CPU_KVCACHE_SPACE": str(KV_CACHE_GB), "VLLM_TARGET_DEVICE": "cpu"}
+    return kept
+
+
+FAILURES: tuple[tuple[str, str], ...] = (
+    (
+        r"CUDA out of memory|torch\.(cuda\.)?OutOfMemoryError|No available memory for the cache blocks|Free memory on device",
+        "The GPU's memory is too small for this; stop what else uses it, choose a shorter context, or quantize the checkpoint.",
+    ),
+    (
+        r"larger than the (maximum number of tokens|available KV cache)|KV cache is needed, which is larger|max seq len .*is larger than",
+        "The context is too long for the memory there is; choose a shorter one.",
+    ),
+    (r"MemoryError|Cannot allocate memory|DefaultCPUAllocator: can't allocate", "The memory ran out; stop other servers or serve a smaller one."),
+    (r"[Aa]ddress already in use", "The port is taken by another program; choose another one."),
+    (
+        r"[Cc]hat template.*(not found|does not exist|looks like a file path)|no chat template",
+        "The chat template could not be read; look at the server's log.",
+    ),
+    (
+        r"avx512|AVX-?512|Illegal instruction|not supported.*ISA",
+        "This processor lacks AVX-512, which vLLM for CPU needs; use the embedded engine.",
+    ),
+    (
+        r"requires AMX|Failed to find a kernel that can implement|WNA16|not supported (for the current GPU|on this|on CPU)|Minimum capability"
+        r"|is not divisible by\s+weight quantization|quantization.*(not supported|unsupported)|Unknown quantization",
+        "vLLM cannot run this quantization on this machine; serve it with the embedded engine, or quantize with another scheme.",
+    ),
+    (
+        r"User-specified max_model_len .* is greater than",
+        "The context asked for is longer than the model's own; choose a shorter one.",
+    ),
+    (
+        r"[Ss]afetensor|Cannot find any model weights|header|Invalid repository ID|does not (appear to )?have .*config\.json|KeyError: '?model\.",
+        "The model folder is incomplete or damaged; make or fetch the checkpoint again.",
+    ),
+    (r"LoRA rank|LoRA.*(not supported|does not support)|is not in the target modules", "vLLM cannot load one of the adapters; merge it first."),
+    (r"No space left on device", "The disk is full; free some space and try again."),
+    (r"No module named|ImportError|undefined symbol", "The serving environment is broken; build it again with: studio doctor --fix"),
+    (
+        r"[Mm]odel architectures .* (are|is) not supported|has no vLLM implementation",
+        "vLLM does not know this kind of model; use the embedded engine.",
+    ),
+)
+"""What a log says, as a pattern, and what it means for people. The first that is found counts."""
+
+_ERROR = re.compile(r"^(?:\([^)]*\) *)?(?:ERROR\b.*?\] *)?((?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt)\b: ?.*|RuntimeError.*)$")
+
+
+def failure(log: str) -> str:
+    """One sentence for the end of a log: what it was and what to do, with vLLM's own first error line."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in log.splitlines()]
+    errors = [found[1] for line in lines if (found := _ERROR.match(line.strip()))]
+    # "Engine core initialization failed" only says that something before it did.
+    telling = [error for error in errors if "Engine core initialization failed" not in error]
+    cause = one_line((telling or errors or [line for line in lines if line.strip()] or [""])[0])[:240]
+    # The errors first: a warning further up may name a word that a pattern looks for.
+    for text in ("\n".join(telling), "\n".join(line for line in lines if "ERROR" in line or "Error" in line), "" if telling else log):
+        for pattern, meaning in FAILURES:
+            if text and re.search(pattern, text):
+                return f"{meaning.removesuffix('.')} (vLLM: {cause.removesuffix('.')})."
+    return f"vLLM stopped: {cause.removesuffix('.')}." if cause else "vLLM stopped and left no message; look at the server's log."
+
+
+def progress(log: str) -> str:
+    """What vLLM is doing, by the newest telling line of its log; empty if none."""
+    steps: tuple[tuple[str, str], ...] = (
+        ("Application startup complete", "Ready"),
+        ("Starting vLLM server|Started server process", "Opening the port"),
+        ("Capturing CUDA graph|Graph capturing", "Capturing CUDA graphs"),
+        ("torch.compile|Compiling a graph", "Compiling"),
+        ("KV cache size|# GPU blocks|# CPU blocks", "Reserving memory for conversations"),
+        ("Loading weights took", "Weights are loaded"),
+        ("Starting to load model|Loading safetensors", "Loading the weights"),
+        ("Initializing a V1 LLM engine|EngineCore", "Starting vLLM's engine"),
+        ("non-default args|vLLM API server version", "vLLM has started"),
+    )
+    for pattern, sentence in steps:
+        if re.search(pattern, log):
+            return sentence
+    return ""
