@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 
 
 class Action(NamedTuple):
@@ -71,7 +71,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("train", "retry", "r", "retry", "Queue a failed, cancelled or interrupted run again; it resumes."),
     Action("train", "cancel", "x", "cancel", "Ask the selected run to save and stop.", dangerous=True),
     Action("start", "edit", "enter", "change", "Change the selected value of the recipe."),
-    Action("start", "default", "backspace,u", "default", "Set the selected value back to where the recipe file had it."),
+    Action("start", "default", "u,backspace", "default", "Set the selected value back to where the recipe file had it."),
     Action("start", "parent", "p", "parent", "Choose the checkpoint it starts from."),
     Action("start", "start", "s", "start", "Queue the run."),
     Action("run", "log", "l", "log", "Events or the log below the chart."),
@@ -126,7 +126,7 @@ def shown_key(action: Action) -> str:
     return "/".join(KEY_NAMES.get(key, key) for key in action.keys.split(","))
 
 
-def bindings_of(screen: str) -> list[Binding]:
+def bindings_of(screen: str) -> list[BindingType]:
     """Textual bindings of a screen (or of the ``app``). None of them takes keys from a focused text field, but for ``ctrl+p`` and ``f1``."""
     return [
         Binding(

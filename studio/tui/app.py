@@ -47,7 +47,7 @@ class StudioApp(App[Path]):
 
     TITLE = "persona studio"
     ENABLE_COMMAND_PALETTE = True
-    COMMANDS = {_palette}
+    COMMANDS: ClassVar[Any] = {_palette}
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         "welcome": _lazy("welcome", "WelcomeScreen"),
         "persona": _lazy("persona", "PersonaScreen"),
@@ -60,7 +60,8 @@ class StudioApp(App[Path]):
     }
     BINDINGS = bindings_of("app")
     CSS = """
-    Screen { background: $background; color: $foreground; }
+    * { scrollbar-background: $background; scrollbar-background-hover: $background; scrollbar-background-active: $background;
+        scrollbar-color: $foreground 25%; scrollbar-color-hover: $foreground 40%; scrollbar-color-active: $primary; }
     .rule { height: 1; color: $foreground 25%; padding: 0 1; }
     .line { height: auto; padding: 0 1; }
     .head { height: auto; padding: 1 1 0 1; }
@@ -129,7 +130,7 @@ class StudioApp(App[Path]):
         else:
             self.switch_mode(mode)
 
-    def action_back(self) -> None:
+    async def action_back(self) -> None:
         if len(self.screen_stack) > 1:
             self.pop_screen()
         else:

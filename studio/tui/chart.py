@@ -6,6 +6,7 @@ Steps are thinned to the smallest and largest of each column before anything is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from textual.strip import Strip
@@ -115,7 +116,7 @@ def plot(curves: Curves, width: int, height: int) -> list[list[Span]]:
         canvas.dot(*place(point), "muted")
     for series, kind in ((thinned(curves.smooth, 2 * columns, span), "strong"), (curves.val, "accent")):
         placed = [place(point) for point in series]
-        for a, b in zip(placed, placed[1:], strict=False):
+        for a, b in pairwise(placed):
             canvas.line(a, b, kind)
     for point in curves.val:
         canvas.mark(*place(point), "◆", "accent")

@@ -111,21 +111,28 @@ class Choose(ModalScreen[str | None]):
             table = Table([Column("", self.width), Column("", 0, keep=5, least=16)])
             rows = [Row(c.key, ((c.label, "muted" if c.refused else "plain"), (c.refused or c.note, "muted"))) for c in self.choices]
             table.fill(rows)
-            table.styles.height = min(16, len(rows) + 1)
+            table.styles.height = min(15, len(rows))
             yield table
-            yield Static("", classes="problem", id="problem", markup=False)
+            yield Static("", classes="hint", id="note", markup=False)
             yield Static("Enter: take it · Escape: leave", classes="hint")
 
     def on_mount(self) -> None:
         table = self.query_one(Table)
         table.focus()
-        if self.at:
-            table.select(self.at)
+        if at := self.at or next((c.key for c in self.choices if not c.refused), ""):
+            table.select(at)
+        self.on_table_moved()
+
+    def on_table_moved(self) -> None:
+        """The whole note of the choice under the cursor, which the table may have cut."""
+        chosen = self.choices[self.query_one(Table).cursor] if self.choices else None
+        if chosen:
+            self.query_one("#note", Static).update(content([("✗ ", "bad"), (chosen.refused, "bad")] if chosen.refused else chosen.note or " "))
 
     def action_take(self) -> None:
         chosen = self.choices[self.query_one(Table).cursor] if self.choices else None
         if chosen and chosen.refused:
-            self.query_one("#problem", Static).update(content(chosen.refused))
+            self.app.bell()
         elif chosen:
             self.dismiss(chosen.key)
 

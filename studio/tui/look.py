@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 from rich.cells import cell_len, set_cell_size
@@ -100,13 +101,10 @@ def content(*lines: Line) -> Content:
 
 
 def kind_style(widget: Widget, kind: str, cursor: bool = False) -> Style:
-    """The Rich style of a kind on a widget that has ``COMPONENTS``."""
-    style = widget.get_component_rich_style(f"kind--{kind}", partial=True)
-    base = widget.rich_style
-    if cursor:
-        base = base + widget.get_component_rich_style("kind--cursor")
-        style = Style(color=base.color if kind == "plain" else style.color) + Style(bold=style.bold, underline=style.underline, reverse=style.reverse)
-    return base + style
+    """The Rich style of a kind on a widget that has ``COMPONENTS``; on the cursor's row with its tint behind."""
+    own = widget.get_component_rich_style(f"kind--{kind}")
+    behind = widget.get_component_rich_style("kind--cursor") if cursor else widget.rich_style
+    return Style(color=own.color, bgcolor=behind.bgcolor, bold=own.bold, underline=own.underline, reverse=own.reverse)
 
 
 def fit(text: str, width: int, right: bool = False) -> str:
@@ -165,7 +163,7 @@ def wrap(line: Line, width: int) -> list[list[Span]]:
     offset = 0
     for logical in text.split("\n"):
         cuts = [0, *breaks(logical, max(1, width)), len(logical)]
-        rows += [_cut(pieces, offset + a, offset + b) for a, b in zip(cuts, cuts[1:], strict=False)]
+        rows += [_cut(pieces, offset + a, offset + b) for a, b in pairwise(cuts)]
         offset += len(logical) + 1
     return rows
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import select
 import threading
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from textual.app import App
 from textual.message import Message
@@ -27,7 +27,8 @@ class Served(NamedTuple):
     base_url: str
     models: tuple[str, ...]
     """Ids of the checkpoints it serves."""
-    pid: int
+    ready: bool
+    """Whether it answers; False while it loads."""
 
 
 class Pulse(Message):
@@ -74,13 +75,13 @@ def served(persona: Persona) -> list[Served]:
         from studio.engines.servers import running
     except ImportError:
         return []
-    return [Served(s.name, s.engine, s.base_url, tuple(s.models), s.pid) for s in running(persona)]
+    return [Served(s.name, s.engine, s.base_url, tuple(s.models), s.state == "ready") for s in running(persona)]
 
 
 class Heart(threading.Thread):
     """The thread. ``beat`` makes it look at once."""
 
-    def __init__(self, app: App[object], interval: float = 1.0) -> None:
+    def __init__(self, app: App[Any], interval: float = 1.0) -> None:
         super().__init__(daemon=True, name="pulse")
         self.app = app
         self.interval = interval

@@ -6,7 +6,7 @@ Enter and all other letters stay free for the screen's own actions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple, TypeAlias
 
 from rich.segment import Segment
@@ -82,8 +82,9 @@ class Table(ScrollView, can_focus=True):
         self.rows: Sequence[Row | None] = ()
         """None stands for a row that is still to be read."""
         self.cursor = 0
-        self.keep_key: Callable[[str], int] | None = None
         self._asked = (-1, -1)
+        self.titled = int(any(column.title for column in self.columns))
+        """Lines above the rows: 1 with titles, else 0."""
 
     def fill(self, rows: Sequence[Row | None]) -> None:
         """Show other rows. The cursor stays on the row with the same key, else at its place."""
@@ -113,7 +114,7 @@ class Table(ScrollView, can_focus=True):
                 self._go(index)
 
     def _resize(self) -> None:
-        self.virtual_size = Size(max(1, self.size.width), len(self.rows) + 1)
+        self.virtual_size = Size(max(1, self.size.width), len(self.rows) + self.titled)
 
     def on_resize(self, event: events.Resize) -> None:
         self._resize()
@@ -138,7 +139,7 @@ class Table(ScrollView, can_focus=True):
 
     def _follow(self) -> None:
         """Scroll so that the cursor is on screen. The title line stays on top."""
-        height = max(1, self.size.height - 1)
+        height = max(1, self.size.height - self.titled)
         top = round(self.scroll_y)
         if self.cursor < top:
             self.scroll_to(y=self.cursor, animate=False, force=True)
@@ -146,7 +147,7 @@ class Table(ScrollView, can_focus=True):
             self.scroll_to(y=self.cursor - height + 1, animate=False, force=True)
 
     def on_click(self, event: events.Click) -> None:
-        if event.y >= 1 and (row := round(self.scroll_y) + event.y - 1) < len(self.rows):
+        if event.y >= self.titled and (row := round(self.scroll_y) + event.y - self.titled) < len(self.rows):
             self._go(row)
 
     def layout_columns(self, width: int) -> list[tuple[int, int]]:
@@ -163,10 +164,10 @@ class Table(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         inner = max(1, width - 2)
-        if y == 0:
+        if y == 0 and self.titled:
             cells = [fit(self.columns[i].title, w, self.columns[i].right) for i, w in self.layout_columns(inner)]
             return strip_of(self, [("  " + "  ".join(cells), "muted")], width)
-        index = round(self.scroll_y) + y - 1
+        index = round(self.scroll_y) + y - self.titled
         if index >= len(self.rows):
             if not self.rows and y == 2 and self.empty:
                 return strip_of(self, [("  ", "plain"), *([(self.empty, "muted")] if isinstance(self.empty, str) else self.empty)], width)

@@ -166,7 +166,7 @@ class DialogueScreen(MaterialScreen):
 
         return check
 
-    def is_empty(self) -> bool:
+    def has_nothing(self) -> bool:
         return self.pages is not None and not len(self.pages)
 
     def why_not(self, action: str) -> str:

@@ -105,7 +105,7 @@ class LoreScreen(MaterialScreen):
 
         return check
 
-    def is_empty(self) -> bool:
+    def has_nothing(self) -> bool:
         return not self.query_one(Table).rows
 
     @property

@@ -79,13 +79,13 @@ class MaterialScreen(StudioScreen):
     def checker(self) -> Callable[[Persona], list[Fault]]:
         raise NotImplementedError
 
-    def is_empty(self) -> bool:
+    def has_nothing(self) -> bool:
         raise NotImplementedError
 
     def why_not(self, action: str) -> str:
         if self.studio.readonly and action in ("add", "build", "edit"):
             return "The app was opened to read only."
-        if action in ("read", "check", "build", "edit", "preview", "find") and self.is_mounted and self.is_empty():
+        if action in ("read", "check", "build", "edit", "preview", "find") and self.is_mounted and self.has_nothing():
             return f"There is no {self.kind} yet: press a to add some."
         return ""
 

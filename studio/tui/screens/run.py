@@ -108,9 +108,11 @@ def event_line(event: dict[str, Any]) -> Line:
     if not text:
         return ""
     kind = "warn" if event["kind"] == "warning" else "good" if event["kind"] == "checkpoint" else "plain"
+    line: list[Span] = [(time.strftime("%H:%M:%S  ", time.localtime(float(event.get("t", 0)))), "muted"), (one_line(text), kind)]
     if event["kind"] == "eval" and isinstance(event.get("gap"), int | float) and event["gap"] > GAP_ALARM:
-        kind = "bad"
-    return [(time.strftime("%H:%M:%S  ", time.localtime(float(event.get("t", 0)))), "muted"), (one_line(text), kind)]
+        measured, sign, gap = one_line(text).partition("gap ")
+        line[1:] = [(measured + sign, "plain"), (gap, "bad")]
+    return line
 
 
 def numbers(told: Told, run: Run) -> list[Span]:
@@ -199,7 +201,8 @@ class RunScreen(RunActions):
         head: list[Span] = [
             (f"{SIGNS.get(status.state, '?')} {run.id} {status.state}", STATE_KINDS.get(status.state, "plain")),
             (f"   from {one_line(run.inputs.parent)}", "muted"),
-            (f"   {bar(step, steps)}  step {step:,} of {steps:,}" if steps else "", "plain"),
+            (f"   {bar(step, steps)}" if steps else "", "accent"),
+            (f"  step {step:,} of {steps:,}" if steps else "", "plain"),
             (f"   {took(run, time.time())}", "muted"),
         ]
         self.query_one("#head", Static).update(content(head))

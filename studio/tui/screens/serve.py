@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from textual.app import ComposeResult
@@ -106,7 +105,7 @@ class ServeScreen(StudioScreen):
         rows = []
         for server in self.servers:
             for model in server.models:
-                loading = model in self.starting.split(", ")
+                loading = not server.ready
                 state = ("… loading", "warn") if loading else ("▲ ready", "good")
                 rows.append(Row(f"{server.name}\n{model}", (model, state, server.engine, (server.base_url, "muted"), (server.name, "muted"))))
         shown = {row.key.partition("\n")[2] for row in rows}
@@ -128,7 +127,7 @@ class ServeScreen(StudioScreen):
         at = self.selected()
         if at is None:
             return "It is still starting." if self.starting else "Nothing is served yet: s starts an engine."
-        if action == "chat" and at[1] in self.starting.split(", "):
+        if action == "chat" and not at[0].ready:
             return f"{at[1]} is still loading."
         return ""
 
@@ -266,14 +265,15 @@ def address_and_key(persona: Persona, served: Served) -> str:
     """What SillyTavern and curl want: the address, the key, the model names."""
     from studio.engines import servers
 
-    key = servers.key_file(server_named(persona, served.name)).read_text(encoding="utf-8").strip()
-    return f"{served.base_url}\n{key}\n{' '.join(served.models)}\n"
+    server = server_named(persona, served.name)
+    key = servers.key_file(server).read_text(encoding="utf-8").strip()
+    return f"{served.base_url}\n{key}\n{' '.join(server.models.values())}\n"
 
 
 def server_log(persona: Persona, served: Served) -> list[Line]:
     from studio.engines import servers
 
-    path: Path = servers.log_file(server_named(persona, served.name))
+    path = server_named(persona, served.name).path / "log.txt"
     try:
         with path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_BYTES))

@@ -138,7 +138,7 @@ class TrainScreen(RunActions):
                     (
                         run.id,
                         (f"{SIGNS.get(status.state, '?')} {status.state}", STATE_KINDS.get(status.state, "plain")),
-                        bar(status.step, status.steps),
+                        (bar(status.step, status.steps), "accent" if status.state == RUNNING else "muted"),
                         run.inputs.parent,
                         took(run, now),
                         ago(max(0.0, now - status.created)),
