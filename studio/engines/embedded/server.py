@@ -76,7 +76,8 @@ class Engine:
     async def health(self, request: Request) -> Response:
         if self.library is None:
             return JSONResponse({"status": "loading"}, 503)
-        return JSONResponse({"status": "ready"})
+        assert self.worker is not None
+        return JSONResponse({"status": "ready", "active": self.worker.active, "steps": self.worker.steps})
 
     async def models(self, request: Request) -> Response:
         names = self.library.by_name if self.library else {}

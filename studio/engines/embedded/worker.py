@@ -137,6 +137,10 @@ class Worker(threading.Thread):
         super().__init__(daemon=True, name="worker")
         self.arrived: list[Job] = []
         self.wake = threading.Condition()
+        self.active = 0
+        """Requests under way."""
+        self.steps = 0
+        """Forward passes since the start."""
 
     def submit(self, job: Job) -> None:
         with self.wake:
@@ -151,12 +155,14 @@ class Worker(threading.Thread):
     def run(self) -> None:
         jobs: list[Job] = []
         while True:
+            self.active = len(jobs)
             with self.wake:
                 while not self.arrived and not jobs:
                     self.wake.wait()
                 jobs.extend(self.arrived)
                 self.arrived.clear()
             # Neighbours in this order share weights and adapter: the fewest switches a round.
+            self.active = len(jobs)
             jobs.sort(key=lambda job: (id(job.weights), job.name))
             for job in jobs:
                 if not job.cancelled:
@@ -165,6 +171,7 @@ class Worker(threading.Thread):
 
     def _advance(self, job: Job) -> None:
         try:
+            self.steps += 1
             job.weights.switch(job.name)
             job.step()
         except torch.OutOfMemoryError:
