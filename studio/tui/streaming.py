@@ -117,6 +117,8 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
         overflow-y: auto;
         scrollbar-gutter: stable;
         scrollbar-size-vertical: 1;
+        scrollbar-color: $foreground 25%; scrollbar-color-hover: $foreground 45%; scrollbar-color-active: $foreground 45%;
+        scrollbar-background: $background; scrollbar-background-hover: $background; scrollbar-background-active: $background;
     }
     """
 
@@ -210,6 +212,8 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
             if not self.following:
                 self.scroll_to(y=round(place * len(self.rows)), animate=False, force=True)
         self._grow()
+        # Textual 8.2.8 decided about the bar before this event, by the height there was then.
+        self._refresh_scrollbars()
         if self.following:
             self.scroll_to(y=self._end, animate=False, force=True)
         self.refresh()
