@@ -21,17 +21,8 @@ CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 """Qwen's rule for what a token may never cross."""
 
-CONFIG = dict(
-    vocab_size=VOCABULARY,
-    hidden_size=256,
-    intermediate_size=768,
-    num_hidden_layers=4,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    head_dim=64,
-    max_position_embeddings=2048,
-    tie_word_embeddings=True,
-)
+LAYERS = 4
+CONTEXT = 2048
 
 
 def _save_tokenizer(folder: Path) -> int:
@@ -56,11 +47,13 @@ def _save_tokenizer(folder: Path) -> int:
         tokenizer_object=tokenizer,
         eos_token=CONTROL[0],
         pad_token=CONTROL[0],
-        model_max_length=CONFIG["max_position_embeddings"],
+        model_max_length=CONTEXT,
         clean_up_tokenization_spaces=False,
     )
     wrapped.save_pretrained(folder)
-    return int(tokenizer.token_to_id(CONTROL[0]))
+    end = tokenizer.token_to_id(CONTROL[0])
+    assert end is not None
+    return end
 
 
 def make_pocket(folder: Path) -> None:
@@ -70,10 +63,23 @@ def make_pocket(folder: Path) -> None:
     from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
     end = _save_tokenizer(folder)
-    config = Qwen3Config(**CONFIG, rope_parameters={"rope_type": "default", "rope_theta": 10000.0}, eos_token_id=end, pad_token_id=end)
+    config = Qwen3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=64,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        eos_token_id=end,
+        pad_token_id=end,
+    )
     model = Qwen3ForCausalLM(config)
     generator = np.random.Generator(np.random.PCG64(SEED))
-    depth = (2 * config.num_hidden_layers) ** -0.5
+    depth = (2 * LAYERS) ** -0.5
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1:
@@ -84,7 +90,7 @@ def make_pocket(folder: Path) -> None:
             drawn = generator.standard_normal(tuple(parameter.shape), dtype=np.float32) * np.float32(scale)
             parameter.copy_(torch.from_numpy(drawn))
     model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=end, do_sample=True, temperature=0.8, top_p=0.95)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
 
 
 def ensure_pocket() -> Path:

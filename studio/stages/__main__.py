@@ -1,0 +1,140 @@
+"""``python -m studio.stages RUN_FOLDER``: do what the run folder says, tell it in its files, exit 0 only with the checkpoint in place.
+
+Exit codes: 0 done, 1 failed (``result.json`` says why in one sentence), 2 wrong use, 143 asked to stop (state saved, may be resumed).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from studio.errors import StudioError
+from studio.files import write_json
+from studio.jobs.runs import Run, read_run
+from studio.stages.sentences import sentence
+from studio.stages.stopping import STOPPED, Stopped, StopWish
+from studio.stages.story import Story
+
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "true",
+    "TRL_EXPERIMENTAL_SILENCE": "1",
+}
+"""Nothing is fetched and nothing phones home while a stage runs."""
+
+
+def prepare_process() -> None:
+    """What must stand before the model libraries are imported."""
+    os.umask(0o077)
+    os.environ.update(ENVIRONMENT)
+    # One person, one GPU: with several in sight the trainer would wrap the model in DataParallel, which TRL refuses (1.16).
+    if "CUDA_VISIBLE_DEVICES" not in os.environ:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "0"
+    if "OMP_NUM_THREADS" not in os.environ:
+        os.environ["OMP_NUM_THREADS"] = str(len(os.sched_getaffinity(0)))
+
+
+def work(run: Run, story: Story, wish: StopWish) -> int:
+    """Run the stage; returns the exit code. Raises whatever goes wrong."""
+    from studio.recipes.files import from_toml
+    from studio.recipes.schema import Cpt, Sft
+    from studio.stages.checkpoint import made, planned_ids
+
+    recipe = from_toml(run.inputs.stage, run.recipe_text, str(run.path / "recipe.toml"))
+    story.phase("Starting")
+    if isinstance(recipe, Cpt | Sft):
+        planned = planned_ids(run, recipe.epochs)
+        if made(run, planned[-1:]):
+            # Killed after its last checkpoint and before its result: nothing is left to do.
+            return finish(run, story, made(run, planned), run.status.step, run.status.step)
+        story.start()
+        if isinstance(recipe, Cpt):
+            from studio.stages.cpt import train_cpt
+
+            progress = train_cpt(run, recipe, story, wish)
+        else:
+            from studio.stages.sft import train_sft
+
+            progress = train_sft(run, recipe, story, wish)
+        if progress.step < progress.planned:
+            raise Stopped
+        missing = sorted(set(planned) - set(made(run, planned)))
+        if missing:
+            raise StudioError(f"The training ended without its checkpoints {', '.join(missing)}; retry the run, it goes on from its last state.")
+        return finish(run, story, planned, progress.step, progress.planned)
+    from studio.stages.quantize import quantize
+
+    story.start()
+    return finish(run, story, [quantize(run, recipe, story)], 1, 1)
+
+
+def finish(run: Run, story: Story, checkpoints: list[str], step: int, planned: int) -> int:
+    from studio.stages import resume
+    from studio.stages.story import peak_memory
+
+    resume.discard(run.path)
+    story.event("end", seconds=story.seconds)
+    story.status(now=True, phase="Done", checkpoints=checkpoints)
+    write_json(
+        run.path / "result.json",
+        {
+            "ok": True,
+            "checkpoints": checkpoints,
+            "global_step": step,
+            "planned_steps": planned,
+            "seconds": story.seconds,
+            "peak_memory_bytes": peak_memory(),
+        },
+    )
+    return 0
+
+
+def fail(path: Path, error: BaseException) -> int:
+    """Tell people in one sentence and the log the whole story. Survives a full disk: the exit code then has to do."""
+    said = sentence(error)
+    try:
+        traceback.print_exception(error)
+        print(said, file=sys.stderr, flush=True)
+    except OSError:
+        pass
+    try:
+        write_json(path / "result.json", {"ok": False, "error": said})
+    except StudioError:
+        pass
+    return 1
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1:
+        print("usage: python -m studio.stages RUN_FOLDER", file=sys.stderr)
+        return 2
+    prepare_process()
+    wish = StopWish()
+    wish.listen()
+    path = Path(arguments[0]).resolve()
+    try:
+        run = read_run(path)
+    except StudioError as error:
+        print(error, file=sys.stderr)
+        return 1
+    story = Story(path)
+    try:
+        (path / "result.json").unlink(missing_ok=True)
+        return work(run, story, wish)
+    except Stopped:
+        story.event("stopping", reason="asked to stop (SIGTERM)")
+        return STOPPED
+    except (Exception, KeyboardInterrupt) as error:
+        return fail(path, error)
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Past this point only library clean-up could change the exit code (a second SIGTERM, threads of torch).
+    os._exit(code)

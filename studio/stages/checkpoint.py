@@ -1,0 +1,71 @@
+"""The checkpoint at the end of an epoch: a folder under the persona's ``checkpoints``, complete or absent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from math import ceil
+from pathlib import Path
+
+from studio.checkpoints.store import Checkpoint, read_checkpoint, write_card
+from studio.files import build_folder, folder_size
+from studio.jobs.runs import Run
+from studio.stages.story import Story
+
+
+def checkpoints_folder(run: Run) -> Path:
+    return Path(run.inputs.persona) / "checkpoints"
+
+
+def planned_ids(run: Run, epochs: float) -> list[str]:
+    return [f"{run.id}-e{number}" for number in range(1, ceil(epochs) + 1)]
+
+
+def made(run: Run, ids: list[str]) -> list[str]:
+    """Those of ``ids`` that are in place already."""
+    folder = checkpoints_folder(run)
+    return [name for name in ids if (folder / name / "checkpoint.toml").is_file() and read_checkpoint(folder / name).run == run.id]
+
+
+def write_checkpoint(
+    run: Run, story: Story, name: str, kind: str, epoch: int, tokens_seen: int, metrics: dict[str, float], write: Callable[[Path], None]
+) -> Path:
+    """Build ``name`` with ``write(folder)`` and its card. One that is in place already is left alone (a resumed run comes by again)."""
+    destination = checkpoints_folder(run) / name
+    if made(run, [name]):
+        return destination
+    story.phase(f"Writing checkpoint {name}")
+    began = time.monotonic()
+    with build_folder(destination) as folder:
+        write(folder)
+        for file in folder.iterdir():
+            file.chmod(0o600)
+        card = Checkpoint(
+            id=name,
+            name=f"{run.id}, epoch {epoch}",
+            stage=run.inputs.stage,
+            parent=run.inputs.parent,
+            base=run.inputs.base,
+            kind=kind,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            run=run.id,
+            recipe=run.recipe_text,
+            snapshot=run.inputs.snapshot,
+            tokens_seen=tokens_seen,
+            metrics=metrics,
+        )
+        write_card(folder, card)
+    story.event("checkpoint", id=name, path=str(destination), epoch=epoch, bytes=folder_size(destination), seconds=round(time.monotonic() - began, 3))
+    story.phase("Training")
+    story.status(now=True, checkpoints=made(run, sorted({*run.status.checkpoints, *_of_run(run), name}, key=_number)))
+    return destination
+
+
+def _of_run(run: Run) -> list[str]:
+    return [path.name for path in checkpoints_folder(run).glob(f"{run.id}-e*")]
+
+
+def _number(name: str) -> tuple[int, str]:
+    number = name.rpartition("-e")[2]
+    return (int(number) if number.isdigit() else 0, name)

@@ -1,0 +1,50 @@
+"""Continued pre-training: all weights learn the lore, every token counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from studio.checkpoints.base import count_parameters
+from studio.jobs.runs import Run
+from studio.recipes.schema import Cpt
+from studio.stages import checkpoint, data
+from studio.stages import model as models
+from studio.stages.stopping import StopWish
+from studio.stages.story import Story
+from studio.stages.training import Counted, Measured, Progress, choose_layout, make_plan, metrics_of, train
+
+
+def train_cpt(run: Run, recipe: Cpt, story: Story, wish: StopWish) -> Progress:
+    """Run a CPT. Its checkpoints are in place when the plan's last step is reached."""
+    inputs = run.inputs
+    weights = models.check_source(inputs)
+    story.phase("Reading the lore")
+    tokenizer = models.load_transformers_tokenizer(weights, inputs.trust_remote_code)
+    lore, held_out = (data.documents(data.read_rows(inputs.data, half), tokenizer) for half in ("train", "val"))
+    data.require_rows(lore, "train")
+    data.require_rows(held_out, "val")
+    layout = choose_layout(recipe, weights, story)
+    train_rows, val_rows = (data.batches(split.rows, layout.length, layout.packed, split_long=True) for split in (lore, held_out))
+    story.event("data", **data.facts(lore, held_out))
+
+    parameters = count_parameters(weights)
+    precision = models.choose_precision(recipe, parameters)
+    if recipe.precision == "bf16":
+        story.warning("Weights are plain bf16: updates smaller than half a bf16 step are lost and the lore is learned too little; auto is better.")
+    story.phase("Loading the model")
+    model = models.load_model(weights, precision.weights, models.attention(precision.autocast), inputs.trust_remote_code)
+    if inputs.parent_kind == "adapter":
+        model = models.load_adapter(model, inputs.parent_path, trainable=False).merge_and_unload()
+    plan = make_plan(recipe, layout, len(train_rows), lore.kept_tokens)
+    trainable = sum(parameter.numel() for parameter in model.parameters())
+    story.event("plan", **plan.facts(), parameters=parameters, trainable=trainable, precision=precision.said)
+
+    def write(epoch: int, measured: Measured, counted: Counted) -> None:
+        def files(folder: Path) -> None:
+            models.save_weights(model, folder)
+            models.save_speech(folder, weights, keep_own=True)
+
+        metrics = metrics_of(measured, counted, story)
+        checkpoint.write_checkpoint(run, story, f"{run.id}-e{epoch}", "full", epoch, counted.tokens, metrics, files)
+
+    return train(run.path, story, wish, recipe, plan, precision, model, tokenizer, train_rows, val_rows, write)

@@ -1,0 +1,236 @@
+"""The model in memory: what it is loaded as, on what, and how it is written out again."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from studio.checkpoints.base import check_tokenizer, count_parameters, load_tokenizer, model_config
+from studio.checkpoints.templates import Template, stop_tokens, template_for
+from studio.errors import StudioError
+from studio.files import write_json
+from studio.jobs.runs import Inputs
+from studio.recipes.schema import Cpt, Sft
+from studio.text import size
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+)
+
+ADAM_BYTES = 16
+"""Bytes a parameter of a full fine-tune with float32 weights: weight, gradient, two moments, 4 each."""
+
+MEMORY_MARGIN = 0.85
+"""Share of the free GPU memory that weights and optimizer may take; the rest is for activations."""
+
+
+class Precision(NamedTuple):
+    """How numbers are kept and multiplied."""
+
+    weights: str
+    """Name of the torch type of the weights while training."""
+    autocast: bool
+    """Whether matrices are multiplied in bf16 all the same."""
+    optimizer: str
+    """Name for the trainer."""
+    optimizer_arguments: str = ""
+    said: str = ""
+    """In words, for the log."""
+
+
+def importable(*names: str) -> bool:
+    return all(importlib.util.find_spec(name) is not None for name in names)
+
+
+def on_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def bf16_pays() -> bool:
+    """Whether bf16 arithmetic is faster here: on a GPU that has it, on a processor with AVX512-BF16 or AMX."""
+    import torch
+
+    if on_cuda():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def choose_precision(recipe: Cpt | Sft, parameters: int) -> Precision:
+    """What the recipe's ``precision`` means on this machine. StudioError where it cannot be had.
+
+    For LoRA the weights are frozen, so bf16 weights lose nothing; the adapter itself is float32 in every case.
+    """
+    optimizer = "adamw_torch_fused"
+    wanted = recipe.precision
+    if wanted == "fp32":
+        return Precision("float32", False, optimizer, said="float32 weights and arithmetic")
+    if isinstance(recipe, Sft):
+        if wanted == "auto" and not on_cuda():
+            return Precision("float32", bf16_pays(), optimizer, said="float32 weights under the adapter")
+        return Precision("bfloat16", True, optimizer, said="bf16 weights under a float32 adapter")
+    if wanted == "auto":
+        if not on_cuda() or _fits(parameters):
+            pays = bf16_pays()
+            return Precision("float32", pays, optimizer, said=f"float32 weights, {'bf16' if pays else 'float32'} arithmetic")
+        wanted = "bf16-kahan" if importable("optimi") else "bf16-stochastic"
+        if wanted == "bf16-stochastic" and not importable("torchao"):
+            raise StudioError(
+                f"Training all {parameters:,} parameters with float32 weights needs {size(parameters * ADAM_BYTES)} of GPU memory, which is "
+                "not free; install torch-optimi (pip install torch-optimi) for bf16 weights with exact small updates, or take a smaller base."
+            )
+    if wanted == "bf16-kahan":
+        if not importable("optimi"):
+            raise StudioError("precision = bf16-kahan needs the package torch-optimi, which is not installed: pip install torch-optimi.")
+        return Precision("bfloat16", True, "stable_adamw", said="bf16 weights with Kahan summation")
+    if wanted == "bf16-stochastic":
+        if not importable("torchao"):
+            raise StudioError("precision = bf16-stochastic needs the package torchao, which is not installed: pip install torchao.")
+        return Precision("bfloat16", True, "adamw_torch_8bit", "bf16_stochastic_round=True", said="bf16 weights with stochastic rounding")
+    return Precision("bfloat16", True, optimizer, said="plain bf16 weights")
+
+
+def _fits(parameters: int) -> bool:
+    import torch
+
+    free, _ = torch.cuda.mem_get_info()
+    return parameters * ADAM_BYTES <= free * MEMORY_MARGIN
+
+
+def is_hybrid(folder: Path) -> bool:
+    """Whether some layers carry a state from token to token (Qwen3.5, Qwen3-Next) instead of attending."""
+    return "linear_attention" in (model_config(folder).get("layer_types") or [])
+
+
+def hybrid_kernels() -> bool:
+    """Whether both kernels are there that keep packed texts of hybrid models apart.
+
+    Without them the state leaks from one packed text into the next (huggingface/transformers #46851, 5.17): both or no packing.
+    """
+    return on_cuda() and importable("fla", "causal_conv1d")
+
+
+def attention(autocast: bool) -> str:
+    """``flash_attention_2`` where it is installed and can run, else ``sdpa``."""
+    return "flash_attention_2" if on_cuda() and autocast and importable("flash_attn") else "sdpa"
+
+
+def check_source(inputs: Inputs) -> Path:
+    """The folder of the full weights, after cheap checks of what cannot be trained on: no weights, broken tokenizer, quantized."""
+    weights = Path(inputs.weights_path or inputs.parent_path)
+    if not (weights / "config.json").is_file():
+        raise StudioError(f"The weights this run starts from are gone: there is no config.json in {weights}.")
+    if model_config(weights).get("quantization_config"):
+        raise StudioError(f"{inputs.parent} is quantized and cannot be trained on; start from the checkpoint it was made from.")
+    if count_parameters(weights) == 0:
+        raise StudioError(f"There are no safetensors weights in {weights}; fetch the model again.")
+    check_tokenizer(weights)
+    rows = int(model_config(weights).get("vocab_size") or 0)
+    if rows and load_tokenizer(weights).get_vocab_size() > rows:
+        raise StudioError(f"The tokenizer in {weights} knows more tokens than the model has embeddings ({rows:,}); they do not belong together.")
+    return weights
+
+
+def load_transformers_tokenizer(weights: Path, trust: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True, trust_remote_code=trust)
+    except Exception as error:  # the loaders raise whatever they stumble over
+        raise StudioError(f"The tokenizer in {weights} cannot be loaded ({str(error).splitlines()[0][:200]}); get its files again.") from error
+    if tokenizer.eos_token_id is None:
+        raise StudioError(f"The tokenizer in {weights} names no eos_token; without one nothing marks the end of a text.")
+    return tokenizer
+
+
+def load_model(weights: Path, dtype: str, attn: str, trust: bool) -> Any:
+    """The causal language model in a folder; of a vision-language model its text part."""
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            weights, dtype=getattr(torch, dtype), attn_implementation=attn, local_files_only=True, trust_remote_code=trust
+        )
+    except SafetensorError as error:
+        raise StudioError(f"The weights in {weights} are damaged ({error}); fetch or copy the model again.") from error
+
+
+def load_adapter(model: Any, folder: str, trainable: bool) -> Any:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+
+
+def save_weights(model: Any, folder: Path) -> None:
+    """Write a full model as bf16 safetensors, whatever it was trained in. The copy is made on the CPU."""
+    import torch
+
+    copies: dict[int, Any] = {}
+    state = {}
+    for name, tensor in model.state_dict().items():
+        # Tied weights stay one tensor, so that they are written once.
+        if tensor.data_ptr() not in copies:
+            copies[tensor.data_ptr()] = tensor.detach().to("cpu", torch.bfloat16 if tensor.is_floating_point() else None, copy=True)
+        state[name] = copies[tensor.data_ptr()]
+    model.save_pretrained(folder, state_dict=state)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["dtype"] = "bfloat16"
+    write_json(folder / "config.json", config)
+
+
+def save_adapter(model: Any, folder: Path, weights: Path) -> None:
+    """Write the LoRA adapter (float32) and name the weights it sits on by their absolute path."""
+    model.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = str(weights.resolve())
+    write_json(folder / "adapter_config.json", config)
+
+
+def save_speech(folder: Path, source: Path, keep_own: bool = False) -> Template:
+    """Everything a model needs to speak: the tokenizer's files as they were, the chat template, and where a reply ends.
+
+    ``generation_config.json`` gets the end of a turn *and* the end of a document as stops, so that every engine stops at both. With
+    ``keep_own`` a chat template that the source already has stays.
+    """
+    template = template_for(source)
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+    config = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
+    own = config.pop("chat_template", None)
+    # One place for the template: the file, as every engine of the day reads it first.
+    write_json(folder / "tokenizer_config.json", config)
+    if keep_own and (source / "chat_template.jinja").is_file():
+        shutil.copyfile(source / "chat_template.jinja", folder / "chat_template.jinja")
+    else:
+        (folder / "chat_template.jinja").write_text(own if keep_own and isinstance(own, str) else template.text, encoding="utf-8")
+    path = source / "generation_config.json"
+    generation = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    generation["eos_token_id"] = stop_ids(source, template, generation.get("eos_token_id"))
+    write_json(folder / "generation_config.json", generation)
+    return template
+
+
+def stop_ids(source: Path, template: Template, known: Any) -> list[int]:
+    """Ids at which a reply ends: the end of a turn, the end of a document, and what the source stopped at already."""
+    tokenizer = load_tokenizer(source)
+    ids = [tokenizer.token_to_id(token) for token in stop_tokens(template)]
+    earlier = known if isinstance(known, list) else [known]
+    return list(dict.fromkeys(i for i in [*ids, *earlier] if isinstance(i, int)))

@@ -1,0 +1,24 @@
+"""What went wrong, in one sentence for people. The traceback belongs into the log."""
+
+from __future__ import annotations
+
+import errno
+
+from studio.errors import StudioError
+from studio.text import one_line
+
+NO_ROOM = ("inline_container", "no space left on device", "os error 28", "disk quota exceeded")
+"""How torch's zip writer, safetensors and the system say that the disk is full (torch's says nothing of space at all)."""
+
+
+def sentence(error: BaseException) -> str:
+    """One sentence: what happened and what to do."""
+    if isinstance(error, StudioError):
+        return str(error)
+    text = str(error).lower()
+    if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or any(sign in text for sign in NO_ROOM):
+        return "The disk is full, so the run could not save its work; free some space and retry, it goes on from its last saved state."
+    if type(error).__name__ in ("OutOfMemoryError", "MemoryError") or "out of memory" in text or "can't allocate memory" in text:
+        return "The memory ran out; lower micro_batch or length, switch gradient_checkpointing on, or take a smaller base."
+    first = one_line((str(error).strip() or "no message").splitlines()[0])[:300]
+    return f"The run stopped unexpectedly ({type(error).__name__}: {first}); the whole story is in log.txt."

@@ -1,0 +1,70 @@
+"""What a running stage tells: events, status, log lines. Every number is measured in this process."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from studio.jobs.runs import append_event, update_status
+
+STATUS_INTERVAL = 1.0
+"""Seconds between two writes of ``status.json`` that only move the step on."""
+
+
+class Story:
+    """The events and the status of one run folder, and its log line for each."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.started = time.monotonic()
+        self._status_at = float("-inf")
+        self._pending: dict[str, Any] = {}
+
+    def event(self, kind: str, **payload: Any) -> None:
+        append_event(self.run, kind, **payload)
+        facts = " ".join(f"{key}={_short(value)}" for key, value in payload.items())
+        print(f"{time.strftime('%H:%M:%S')} {kind} {facts}", flush=True)
+
+    def phase(self, name: str) -> None:
+        self.event("phase", name=name)
+        self.status(now=True, phase=name)
+
+    def warning(self, text: str) -> None:
+        self.event("warning", text=text)
+
+    def status(self, now: bool = False, **changes: Any) -> None:
+        """Change fields of ``status.json``, at most once a second unless it must be ``now``. Never the state: that is the runner's."""
+        self._pending |= changes
+        if now or time.monotonic() - self._status_at >= STATUS_INTERVAL:
+            update_status(self.run, **self._pending)
+            self._pending = {}
+            self._status_at = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since this process began the run."""
+        return round(time.monotonic() - self.started, 3)
+
+    def start(self) -> None:
+        import torch
+
+        device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.processor() or platform.machine()
+        versions = {name: version(name) for name in ("torch", "transformers", "trl", "peft")}
+        self.event("start", versions={"python": platform.python_version(), **versions}, device=device, threads=torch.get_num_threads())
+
+
+def peak_memory() -> int:
+    """Highest bytes held so far: on the GPU if there is one, else by this process."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,355 @@
+"""The training loop shared by CPT and SFT: TRL's SFTTrainer, fed with tokens, watched by one callback.
+
+What TRL 1.16 and transformers 5.17 are told and why: rows come tokenized and packed (its own preparation is skipped, it cuts long
+documents silently); packed rows go in without an attention mask, their restarting positions keep them apart (an all-ones mask
+would let them read each other); the loss is averaged over the tokens of a whole step, not over micro-batches.
+"""
+
+from __future__ import annotations
+
+import time
+from math import ceil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from studio.checkpoints.base import context_length
+from studio.errors import StudioError
+from studio.recipes.schema import Cpt, Sft
+from studio.stages import resume
+from studio.stages.model import Precision, attention, hybrid_kernels, is_hybrid, on_cuda
+from studio.stages.stopping import StopWish
+from studio.stages.story import Story, peak_memory
+
+SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+
+class Plan(NamedTuple):
+    """The arithmetic of a training, fixed before it starts."""
+
+    rows: int
+    """Sequences an epoch, after packing."""
+    tokens: int
+    """Tokens an epoch."""
+    batch: int
+    micro_batch: int
+    epochs: float
+    packed: bool
+    evals_per_epoch: int
+    saves_per_epoch: int
+
+    @property
+    def accumulation(self) -> int:
+        return self.batch // self.micro_batch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return max(1, ceil(ceil(self.rows / self.micro_batch) / self.accumulation))
+
+    @property
+    def steps(self) -> int:
+        return max(1, ceil(self.epochs * self.steps_per_epoch))
+
+    def facts(self) -> dict[str, Any]:
+        """For the ``plan`` event."""
+        return {
+            "steps": self.steps,
+            "epochs": self.epochs,
+            "batch": self.batch,
+            "micro_batch": self.micro_batch,
+            "sequences": self.rows,
+            "packed": self.packed,
+            "tokens_per_epoch": self.tokens,
+        }
+
+    def epoch_ends(self) -> dict[int, int]:
+        """Number of the epoch by its last step; a last, fractional epoch counts as one."""
+        return {min(number * self.steps_per_epoch, self.steps): number for number in range(1, ceil(self.epochs) + 1)}
+
+    def points(self, per_epoch: int) -> set[int]:
+        """Steps that fall ``per_epoch`` times into each epoch, its end always among them."""
+        inner = {round((epoch + part / per_epoch) * self.steps_per_epoch) for epoch in range(ceil(self.epochs)) for part in range(1, per_epoch + 1)}
+        return {step for step in inner if 0 < step <= self.steps} | set(self.epoch_ends())
+
+
+def make_plan(recipe: Cpt | Sft, layout: Layout, rows: int, tokens: int) -> Plan:
+    return Plan(rows, tokens, recipe.batch, layout.micro_batch, recipe.epochs, layout.packed, recipe.evals_per_epoch, recipe.saves_per_epoch)
+
+
+def choose_layout(recipe: Cpt | Sft, weights: Path, story: Story) -> Layout:
+    """How the rows go through this model on this machine. Says aloud where the recipe is not followed."""
+    length = min(recipe.length, context_length(weights))
+    if length < recipe.length:
+        story.warning(f"length is {length}, as many tokens as this base can read at once, not {recipe.length}.")
+    packed = recipe.packing
+    if packed and is_hybrid(weights) and not hybrid_kernels():
+        packed = False
+        story.warning(
+            "Packing is off: this base carries state from token to token, and without flash-linear-attention and causal-conv1d on a GPU "
+            "packed texts would leak into each other. Training goes on unpacked, several times slower."
+        )
+    micro = even_micro_batch(recipe.batch, recipe.micro_batch)
+    if packed and micro > 1 and attention(recipe.precision != "fp32") == "sdpa":
+        # The packed micro-batch is one long row; without a kernel for it attention costs its whole square (16 x 512: 5 times slower).
+        micro = 1
+        story.warning("micro_batch is 1: flash-attn is not installed, and packed sequences side by side would only cost time and memory.")
+    return Layout(length, packed, micro)
+
+
+def even_micro_batch(batch: int, wanted: int) -> int:
+    """The largest number up to ``wanted`` that divides ``batch``: every step then has exactly ``batch`` sequences."""
+    return max(number for number in range(1, min(batch, wanted) + 1) if batch % number == 0)
+
+
+class Progress(NamedTuple):
+    """How far a training came."""
+
+    step: int
+    planned: int
+
+
+class Layout(NamedTuple):
+    """How rows go through the model."""
+
+    length: int
+    packed: bool
+    micro_batch: int
+
+
+class Counted:
+    """Running totals of a training; saved with its states, so that a resumed one goes on counting."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.losses: list[float] = []
+        """Training losses since the last evaluation."""
+        self.seconds = 0.0
+        """Training time of earlier processes of this run."""
+        self.owed = False
+        """Whether the evaluation due at the saved step was put off by a stop."""
+
+    def as_dict(self, seconds: float) -> dict[str, Any]:
+        return {"tokens": self.tokens, "losses": self.losses, "seconds": self.seconds + seconds, "owed": self.owed}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        self.tokens, self.losses = saved["tokens"], list(saved["losses"])
+        self.seconds, self.owed = saved["seconds"], saved["owed"]
+
+
+class Measured(NamedTuple):
+    """One evaluation."""
+
+    step: int
+    epoch: float
+    val_loss: float
+    train_loss: float | None
+
+    @property
+    def gap(self) -> float | None:
+        """By what share the validation loss is above the training loss; None before training."""
+        return (self.val_loss - self.train_loss) / self.train_loss if self.train_loss else None
+
+
+def metrics_of(measured: Measured, counted: Counted, story: Story) -> dict[str, float]:
+    """What a checkpoint's card says was measured."""
+    metrics = {"val_loss": measured.val_loss, "seconds": round(counted.seconds + story.seconds, 3)}
+    if measured.train_loss is not None and measured.gap is not None:
+        metrics |= {"train_loss": measured.train_loss, "gap": measured.gap}
+    return metrics
+
+
+class StudioTrainer(SFTTrainer):
+    """SFTTrainer with a validation loss averaged over tokens and states that are whole or absent."""
+
+    story: Story
+    wish: StopWish
+    plan: Plan
+    counted: Counted
+    run: Path
+    keep_states: int
+    fingerprint: dict[str, Any]
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Mean loss over all counted tokens of the validation rows. The random streams of the training are left untouched."""
+        total, count = 0.0, 0
+        model: Any = self.model
+        model.eval()
+        try:
+            with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.no_grad():
+                for inputs in self.get_eval_dataloader():
+                    if self.wish.wanted and self.wish.patient:
+                        self.counted.owed = True
+                        self.control.should_save = self.control.should_training_stop = True
+                        return {}
+                    inputs = self._prepare_inputs(inputs)
+                    with self.accelerator.autocast():
+                        # The fused head is TRL's own (1.16): log-probabilities of labelled tokens, no logits in memory.
+                        outputs = model(**inputs, use_cache=False, fused_lm_head=True)
+                    total -= float(outputs.log_probs.double().sum())
+                    count += int(outputs.label_mask.sum())
+        finally:
+            model.train()
+        self.counted.owed = False
+        metrics = {"eval_loss": total / max(count, 1)}
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """A state is no model to publish."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        Trainer._save_checkpoint(self, model, trial)
+        step = int(self.state.global_step)
+        marker = resume.Marker(step=step, files={}, plan=self.fingerprint, counted=self.counted.as_dict(self.story.seconds))
+        resume.keep(self.run, resume.staging(self.run) / f"checkpoint-{step}", marker, self.keep_states)
+
+
+class Watch(TrainerCallback):
+    """Turns what the trainer does into events, and what the plan says into evaluations, states and checkpoints."""
+
+    def __init__(self, trainer: StudioTrainer, write_checkpoint: Any) -> None:
+        self.trainer, self.story, self.plan = trainer, trainer.story, trainer.plan
+        self.write_checkpoint = write_checkpoint
+        self.evals = self.plan.points(self.plan.evals_per_epoch)
+        self.saves = self.plan.points(self.plan.saves_per_epoch) - {self.plan.steps}
+        self.epoch_ends = self.plan.epoch_ends()
+        self.step_began = time.monotonic()
+        self.tokens_before = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == 0 or self.trainer.counted.owed:
+            self.trainer.evaluate()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.step_began = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_evaluate = state.global_step in self.evals
+        control.should_save = state.global_step in self.saves
+        control.should_log = True
+        if self.trainer.wish.wanted and state.global_step < self.plan.steps:
+            self.trainer.counted.owed = bool(control.should_evaluate)
+            control.should_evaluate = False
+            control.should_save = control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if "loss" not in logs:
+            return
+        loss, grad_norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
+        if not (abs(loss) < float("inf") and abs(grad_norm) < float("inf")):
+            raise StudioError(
+                f"The training broke at step {state.global_step}: the loss or its gradient is no number any more; lower learning_rate "
+                "(half is a good try), and use precision = auto."
+            )
+        seen = int(logs["num_tokens"])
+        step_tokens, self.tokens_before = seen - self.tokens_before, seen
+        self.trainer.counted.tokens += step_tokens
+        self.trainer.counted.losses.append(loss)
+        seconds = max(time.monotonic() - self.step_began, 1e-9)
+        self.story.event(
+            "step",
+            step=state.global_step,
+            epoch=float(state.epoch),
+            loss=loss,
+            learning_rate=float(logs["learning_rate"]),
+            grad_norm=grad_norm,
+            tokens=self.trainer.counted.tokens,
+            tokens_per_s=round(step_tokens / seconds, 2),
+        )
+        self.story.status(step=state.global_step, steps=self.plan.steps, now=state.global_step == self.plan.steps)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
+        losses = self.trainer.counted.losses
+        measured = Measured(state.global_step, float(state.epoch or 0.0), metrics["eval_loss"], sum(losses) / len(losses) if losses else None)
+        self.story.event("eval", **measured._asdict(), gap=measured.gap)
+        self.trainer.counted.losses = []
+        if state.global_step in self.epoch_ends:
+            self.write_checkpoint(self.epoch_ends[state.global_step], measured)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.story.event("state", step=state.global_step)
+
+
+def settings(run: Path, recipe: Cpt | Sft, plan: Plan, precision: Precision) -> SFTConfig:
+    return SFTConfig(
+        output_dir=str(resume.staging(run)),
+        per_device_train_batch_size=plan.micro_batch,
+        per_device_eval_batch_size=plan.micro_batch,
+        gradient_accumulation_steps=plan.accumulation,
+        num_train_epochs=plan.epochs,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=SCHEDULES[recipe.schedule],
+        warmup_steps=int(recipe.warmup * plan.steps),
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        neftune_noise_alpha=recipe.neftune or None,
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        optim=precision.optimizer,
+        optim_args=precision.optimizer_arguments or None,
+        bf16=precision.autocast,
+        use_cpu=not on_cuda(),
+        dataloader_pin_memory=on_cuda(),
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        padding_free=plan.packed,
+        max_length=None,
+        pad_to_multiple_of=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        eval_strategy="no",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def train(
+    run: Path,
+    story: Story,
+    wish: StopWish,
+    recipe: Cpt | Sft,
+    plan: Plan,
+    precision: Precision,
+    model: Any,
+    tokenizer: Any,
+    train_rows: Any,
+    val_rows: Any,
+    write_checkpoint: Any,
+) -> Progress:
+    """Train to the end of the plan or to a wish to stop. Resumes from the newest whole state by itself.
+
+    ``write_checkpoint(epoch, measured, counted)`` is called at the end of each epoch, before the state of that step is saved.
+    """
+    trainer = StudioTrainer(
+        model=model,
+        args=settings(run, recipe, plan, precision),
+        train_dataset=train_rows,
+        eval_dataset=val_rows,
+        processing_class=tokenizer,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    trainer.story, trainer.wish, trainer.plan, trainer.run, trainer.keep_states = story, wish, plan, run, recipe.keep_states
+    trainer.counted = Counted()
+    trainer.fingerprint = {**plan._asdict(), "steps": plan.steps, "optimizer": precision.optimizer, "weights": precision.weights}
+
+    def write(epoch: int, measured: Measured) -> None:
+        write_checkpoint(epoch, measured, trainer.counted)
+
+    trainer.add_callback(Watch(trainer, write))
+    state = resume.newest_state(run, trainer.fingerprint)
+    if state:
+        trainer.counted.restore(state[1].counted)
+        story.event("resume", step=state[1].step)
+    story.phase("Training" if not state else f"Training on from step {state[1].step}")
+    wish.patient = True
+    try:
+        trainer.train(resume_from_checkpoint=str(state[0]) if state else None)
+    finally:
+        wish.patient = False
+    story.event("memory", peak_bytes=peak_memory())
+    return Progress(int(trainer.state.global_step), plan.steps)
