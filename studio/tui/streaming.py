@@ -7,6 +7,8 @@ Plain text throughout: a judge must see what the model wrote, and nothing in it 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from operator import itemgetter
 from typing import ClassVar
 
 from rich.cells import cell_len, split_graphemes
@@ -18,6 +20,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from studio.text import clean
+from studio.tui.look import COMPONENTS, KIND_CSS, kind_style
 
 STEP = 8
 """Rows by which the scrollable height grows at a time: each change of it lays the screen out anew (36 ms a flush without, 10 ms with)."""
@@ -111,15 +114,17 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
     Titles are set as ``Content``; the text is cleaned here and nowhere else has to be.
     """
 
-    DEFAULT_CSS = """
-    StreamPane {
+    COMPONENT_CLASSES = COMPONENTS
+    DEFAULT_CSS = f"""
+    StreamPane {{
         overflow-x: hidden;
         overflow-y: auto;
         scrollbar-gutter: stable;
         scrollbar-size-vertical: 1;
         scrollbar-color: $foreground 25%; scrollbar-color-hover: $foreground 45%; scrollbar-color-active: $foreground 45%;
         scrollbar-background: $background; scrollbar-background-hover: $background; scrollbar-background-active: $background;
-    }
+        {KIND_CSS}
+    }}
     """
 
     # The arrows left and right belong to whoever holds the pane: in a review they are votes.
@@ -137,8 +142,10 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self.raw = ""
-        """The text as it came."""
+        self._blocks: list[tuple[str, list[str]]] = [("plain", [])]
+        """Kind and pieces of each block; a block begins on a row of its own."""
+        self._kinds: list[tuple[int, str]] = [(0, "plain")]
+        """The first row of each block and its kind."""
         self.following = True
         self._wrapper = Wrapper(80)
         self._tail = ""
@@ -149,9 +156,28 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
         """The rows as they stand on screen."""
         return self._wrapper.rows
 
+    @property
+    def raw(self) -> str:
+        """The text as it came, blocks joined by line breaks."""
+        return "\n".join("".join(pieces) for _, pieces in self._blocks)
+
+    def begin(self, kind: str = "plain") -> None:
+        """What is fed from now on is of another kind (see ``look.KINDS``) and begins on a new row."""
+        if not self._blocks[-1][1]:
+            self._blocks[-1] = (kind, [])
+            self._kinds[-1] = (len(self.rows) - 1, kind)
+        else:
+            self._blocks.append((kind, []))
+            self._begin(kind)
+
+    def _begin(self, kind: str) -> None:
+        self._wrapper.feed("\n")
+        self._tail = ""
+        self._kinds.append((len(self.rows) - 1, kind))
+
     def set_text(self, text: str, from_top: bool = False) -> None:
         """Replace everything; what comes next is followed unless ``from_top``."""
-        self.raw = ""
+        self._blocks = [("plain", [])]
         self._restart()
         self.scroll_to(y=0, animate=False, force=True, immediate=True)
         self.following = not from_top
@@ -163,7 +189,7 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
         """Add a piece of raw text. Call it in batches: a flush costs the same for one token as for a hundred."""
         if not text:
             return
-        self.raw += text
+        self._blocks[-1][1].append(text)
         first = self._add(text)
         height = self.size.height
         self._strips = {row: strip for row, strip in self._strips.items() if row < first}
@@ -197,6 +223,13 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
         self._wrapper = Wrapper(min(MEASURE, self.scrollable_content_region.width or 80))
         self._tail = ""
         self._strips.clear()
+        self._kinds = []
+        for number, (kind, pieces) in enumerate(self._blocks):
+            if number:
+                self._begin(kind)
+            else:
+                self._kinds.append((0, kind))
+            self._add("".join(pieces))
 
     def watch_writing(self) -> None:
         self._strips.pop(len(self.rows) - 1, None)
@@ -208,7 +241,6 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
         if width != self._wrapper.width:
             place = self.scroll_offset.y / max(1, len(self.rows))
             self._restart()
-            self._add(self.raw)
             if not self.following:
                 self.scroll_to(y=round(place * len(self.rows)), animate=False, force=True)
         self._grow()
@@ -244,5 +276,7 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
             text = self.rows[row]
             if self.writing and row == len(self.rows) - 1:
                 text = text.rstrip(" ") + ("▏" if cell_len(text.rstrip(" ")) < width else "")
-            strip = self._strips[row] = Strip([Segment(text, style)]).adjust_cell_length(width, style)
+            kind = self._kinds[bisect_right(self._kinds, row, key=itemgetter(0)) - 1][1]
+            kind_of_text = style if kind == "plain" else kind_style(self, kind)
+            strip = self._strips[row] = Strip([Segment(text, kind_of_text)]).adjust_cell_length(width, style)
         return strip
