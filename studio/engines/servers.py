@@ -82,8 +82,10 @@ class Server(msgspec.Struct):
             return _external_keys.get(self.base_url) or os.environ.get("STUDIO_EXTERNAL_KEY", "")
         try:
             return key_file(self).read_text(encoding="ascii").strip()
+        except FileNotFoundError as error:
+            raise StudioError(f"The server {self.name} is not running anymore; start it again.") from error
         except OSError as error:
-            raise StudioError(f"The key of the server {self.name} is gone ({error.strerror}); stop the server and start it again.") from error
+            raise StudioError(f"The key of the server {self.name} cannot be read ({error.strerror}); stop the server and start it again.") from error
 
     def for_checkpoint(self, checkpoint_id: str) -> str:
         """The model name of a checkpoint here; StudioError if it is not served."""
@@ -280,7 +282,7 @@ def _reap(pid: int) -> None:
 def running(persona: Persona) -> list[Server]:
     """Living servers of the persona, the oldest first. What is left of dead ones is cleared away: survivors, port and folder.
 
-    A dead one whose start nobody has seen fail yet keeps its folder (and log) for ten minutes.
+    A dead one whose start nobody has seen fail yet keeps its folder for ten minutes; the log of the last to die is ``last-log.txt``.
     """
     found = []
     folder = persona.private / "servers"
@@ -297,8 +299,17 @@ def running(persona: Persona) -> list[Server]:
             if server.boot == _boot():
                 processes.end(processes.members(path), grace=1.0)
             if server.state == "ready" or time.time() - server.started > 600 or server.boot != _boot():
-                shutil.rmtree(path, ignore_errors=True)
+                _clear(server)
     return sorted(found, key=lambda server: (server.started, server.name))
+
+
+def _clear(server: Server) -> None:
+    """Remove a dead server's folder; its log stays, until the next one's."""
+    try:
+        os.replace(server.log, server.path.parent / "last-log.txt")
+    except OSError:
+        pass
+    shutil.rmtree(server.path, ignore_errors=True)
 
 
 def _read(folder: Path) -> Server | None:
@@ -351,31 +362,34 @@ def wait_ready(server: Server, progress: Callable[[str], None] = lambda line: No
         time.sleep(0.2)
 
 
-def _tail(server: Server, amount: int = 200_000) -> str:
-    try:
-        with server.log.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - amount))
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
+def tail(server: Server, amount: int = 200_000) -> str:
+    """The last bytes of the server's log as text; of the last dead server's if this one is cleared away."""
+    for log in (server.log, server.path.parent / "last-log.txt"):
+        try:
+            with log.open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - amount))
+                return file.read().decode("utf-8", "replace")
+        except OSError:
+            continue
+    return ""
 
 
 def _last_line(server: Server) -> str:
-    lines = [line for line in _tail(server, 20_000).splitlines() if line.strip()]
+    lines = [line for line in tail(server, 20_000).splitlines() if line.strip()]
     return one_line(lines[-1])[:240] if lines else "none"
 
 
 def _doing(server: Server) -> str:
     from studio.engines import vllm
 
-    return vllm.progress(_tail(server)) if server.engine == "vllm" else _last_line(server).replace("none", "Starting")
+    return vllm.progress(tail(server)) if server.engine == "vllm" else _last_line(server).replace("none", "Starting")
 
 
 def cause(server: Server) -> str:
     """Why a server died, as one sentence read from its log."""
     from studio.engines import vllm
 
-    log = _tail(server)
+    log = tail(server)
     if server.engine == "vllm":
         return vllm.failure(log)
     ours = [line.removeprefix("ERROR: ") for line in log.splitlines() if line.startswith("ERROR: ")]
@@ -397,21 +411,22 @@ def stop(server: Server) -> None:
     own = [server.pid] if is_alive(server) else []
     deadline = time.monotonic() + 4 * GRACE
     # The head first: it asks its workers to leave in good order. Then whatever is still there.
+    known = {*own, *processes.members(folder)}
     processes.end(own, GRACE)
-    while left := [pid for pid in processes.members(folder) if processes.is_running(pid)]:
+    # A killed process that is still giving back its memory shows no environment and no files: those seen before are waited for by pid.
+    while left := [pid for pid in known | set(processes.members(folder)) if processes.is_running(pid)]:
+        known.update(left)
         processes.end(left, grace=0.5)
         _reap(server.pid)
         if time.monotonic() > deadline:
             raise StudioError(f"{server.name} could not be stopped: the processes {', '.join(map(str, left))} do not end; look at them with ps.")
-        time.sleep(0.02)
-    while is_alive(server) and time.monotonic() < deadline:
         time.sleep(0.02)
     _reap(server.pid)
     while own and not _is_free(server.port):
         if time.monotonic() > deadline:
             raise StudioError(f"{server.name} is stopped, but its port {server.port} is still taken by another program.")
         time.sleep(0.05)
-    shutil.rmtree(folder, ignore_errors=True)
+    _clear(server)
 
 
 def _is_free(port: int) -> bool:

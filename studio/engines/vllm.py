@@ -179,7 +179,8 @@ FAILURES: tuple[tuple[str, str], ...] = (
         "The context asked for is longer than the model's own; choose a shorter one.",
     ),
     (
-        r"[Ss]afetensor|Cannot find any model weights|header|Invalid repository ID|does not (appear to )?have .*config\.json|KeyError: '?model\.",
+        r"[Ss]afetensor|Expecting value: line|Cannot find any model weights|deserializing header|Invalid repository ID"
+        r"|does not (appear to )?have .*config\.json|KeyError: '?model\.",
         "The model folder is incomplete or damaged; make or fetch the checkpoint again.",
     ),
     (r"LoRA rank|LoRA.*(not supported|does not support)|is not in the target modules", "vLLM cannot load one of the adapters; merge it first."),
@@ -192,22 +193,24 @@ FAILURES: tuple[tuple[str, str], ...] = (
 )
 """What a log says, as a pattern, and what it means for people. The first that is found counts."""
 
-_ERROR = re.compile(r"^(?:\([^)]*\) *)?(?:ERROR\b.*?\] *)?((?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt)\b: ?.*|RuntimeError.*)$")
+_ERROR = re.compile(r"^(?:\([^)]*\) *)?(?:ERROR\b.*?\] *)?((?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt)\b: ?.*)$")
+_INVALID = re.compile(r"^(?:\([^)]*\) *)?(?:ERROR\b.*?\] *)?\s*Value error, (.*?)(?: \[type=.*)?$")
+"""pydantic puts what is wrong on the line after its own error."""
 
 
 def failure(log: str) -> str:
     """One sentence for the end of a log: what it was and what to do, with vLLM's own first error line."""
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in log.splitlines()]
-    errors = [found[1] for line in lines if (found := _ERROR.match(line.strip()))]
-    # "Engine core initialization failed" only says that something before it did.
-    telling = [error for error in errors if "Engine core initialization failed" not in error]
-    cause = one_line((telling or errors or [line for line in lines if line.strip()] or [""])[0])[:240]
-    # The errors first: a warning further up may name a word that a pattern looks for.
-    for text in ("\n".join(telling), "\n".join(line for line in lines if "ERROR" in line or "Error" in line), "" if telling else log):
-        for pattern, meaning in FAILURES:
-            if text and re.search(pattern, text):
-                return f"{meaning.removesuffix('.')} (vLLM: {cause.removesuffix('.')})."
-    return f"vLLM stopped: {cause.removesuffix('.')}." if cause else "vLLM stopped and left no message; look at the server's log."
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in log.splitlines()]
+    errors = [found[1] for line in lines if (found := _INVALID.match(line) or _ERROR.match(line))]
+    # "Engine core initialization failed" and "1 validation error" only say that something else did.
+    telling = [error for error in errors if "Engine core initialization failed" not in error and "validation error for" not in error]
+    cause = one_line((telling or errors or [line for line in lines if line] or [""])[0])[:240].removesuffix(".")
+    # The errors alone, if there are any: a warning further up may use a word that a pattern looks for.
+    text = "\n".join(telling or errors or lines)
+    for pattern, meaning in FAILURES:
+        if re.search(pattern, text):
+            return f"{meaning.removesuffix('.')} (vLLM: {cause})."
+    return f"vLLM stopped: {cause}." if cause else "vLLM stopped and left no message; look at the server's log."
 
 
 def progress(log: str) -> str:

@@ -56,7 +56,7 @@ async def test_a_server_outlives_its_starter_and_its_death_is_a_sentence(family:
     assert len(text) > 20 and "\n" not in str(raised.value)
     assert orphan.name not in [s.name for s in servers.running(family)]
     assert not orphan.path.exists(), "what is left of a dead server is cleared away"
-    with pytest.raises(StudioError, match="is not running"):
+    with pytest.raises(StudioError, match="Nothing answers at http://127"):
         await client.count_tokens(servers.external("http://127.0.0.1:9/v1", {}), "base", HELLO)
 
 
@@ -68,7 +68,7 @@ async def test_stop_leaves_no_process_no_port_no_folder(family: Persona, orphan:
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", orphan.port))
-    with pytest.raises(StudioError, match="is gone"):
+    with pytest.raises(StudioError, match="is not running anymore"):
         await client.count_tokens(orphan, "base", HELLO)
 
 
@@ -143,7 +143,7 @@ def test_an_adapter_on_the_wrong_base_is_one_sentence(family: Persona, tmp_path:
     save_file({name.replace("q_proj", "wq"): tensor.to(torch.float32) for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
     wrong = Checkpoint("sft-9", "sft-9", "sft", parent="base", base="pocket", kind="adapter", path=str(folder))
     (server,) = servers.start(family, [wrong], "embedded")
-    with pytest.raises(StudioError, match="adapter .* does not match"):
+    with pytest.raises(StudioError, match=r"adapter .* does not match"):
         servers.wait_ready(server)
 
 

@@ -1,0 +1,124 @@
+"""vLLM for real, on the tiny family: one server for all checks, then one that cannot start."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from engine_family import BY_HEART, QUESTION, chosen
+
+from studio.checkpoints.store import Checkpoint, get_checkpoint
+from studio.engines import client, environment, servers
+from studio.engines.client import Sampler
+from studio.engines.servers import Server
+from studio.errors import StudioError
+from studio.jobs import processes
+from studio.persona.folder import Persona
+
+pytestmark = pytest.mark.serving
+
+ASKED = [{"role": "user", "content": QUESTION}]
+
+
+@pytest.fixture(scope="module")
+def started(family: Persona, serving: environment.ServingEnvironment) -> Iterator[dict[str, Server]]:
+    """Base with both adapters in one process, the full checkpoint in another; both come up at the same time."""
+    told: list[str] = []
+    begun = servers.start(family, chosen(family, "sft-1", "sft-2", "cpt-1"), "vllm", context=1024)
+    for server in begun:
+        servers.wait_ready(server, told.append)
+    assert "vLLM has started" in told
+    yield {name: server for server in begun for name in server.models}
+    for server in begun:
+        servers.stop(server)
+
+
+async def reply(server: Server, model: str, sampler: Sampler) -> tuple[str, str, client.Usage | None]:
+    text, finish, usage = "", "", None
+    async for delta in client.stream_chat(server, model, ASKED, sampler):
+        text, finish, usage = text + delta.text, delta.finish_reason or finish, delta.usage or usage
+    return text, finish, usage
+
+
+async def test_one_process_for_each_family(started: dict[str, Server]) -> None:
+    assert set(started) == {"base", "sft-1", "sft-2", "cpt-1"}
+    assert started["base"].name == started["sft-1"].name == started["sft-2"].name != started["cpt-1"].name
+    assert started["base"].context == 1024
+
+
+async def test_it_says_what_it_learned_and_stops_at_the_end_of_its_turn(started: dict[str, Server]) -> None:
+    text, finish, usage = await reply(started["cpt-1"], "cpt-1", Sampler(temperature=0))
+    assert (text, finish) == (BY_HEART, "stop")
+    assert usage and usage.completion_tokens > 10
+
+
+async def test_adapters_differ_and_agree_with_the_embedded_engine(started: dict[str, Server], embedded: Server) -> None:
+    sampler = Sampler(seed=3, max_tokens=30)
+    names = ("base", "sft-1", "sft-2")
+    replies = await asyncio.gather(*(reply(started[name], name, sampler) for name in names))
+    assert len({text for text, _, _ in replies}) == 3
+    assert (await reply(started["sft-1"], "sft-1", sampler))[0] == replies[1][0], "the seed holds"
+    scores = {name: await client.score(started[name], name, ASKED, "The lamp is lit.") for name in names}
+    assert len(set(scores.values())) == 3
+    for name, value in scores.items():
+        # vLLM computes in bf16 (8 bits of mantissa), the embedded engine here in float32: 0.15 nats a sentence were seen.
+        assert value == pytest.approx(await client.score(embedded, name, ASKED, "The lamp is lit."), abs=0.3)
+
+
+async def test_a_conversation_that_is_too_long_is_trimmed_or_refused(started: dict[str, Server]) -> None:
+    talk = [{"role": ("user", "assistant")[i % 2], "content": "the ferry is late " * 20} for i in range(21)]
+    kept, dropped = await client.trim_history(started["base"], "base", talk, 600)
+    assert dropped and kept == talk[dropped:]
+    with pytest.raises(StudioError, match=r"too long for vllm-\d+: .*1024 tokens"):
+        async for _ in client.stream_chat(started["base"], "base", talk, Sampler()):
+            pass
+
+
+def test_nothing_but_health_without_the_key(started: dict[str, Server]) -> None:
+    server = started["base"]
+    for path in ("/v1/models", "/tokenize", "/invocations", "/metrics", "/v1/chat/completions"):
+        for headers in ({}, {"Authorization": "Bearer x"}):
+            assert httpx.request("POST", server.url + path, headers=headers, json={}, trust_env=False).status_code == 401
+    assert httpx.get(server.url + "/health", trust_env=False).status_code == 200
+    key = server.key.encode()
+    for pid in processes.members(server.path):
+        assert key not in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_it_listens_on_this_machine_alone(started: dict[str, Server]) -> None:
+    pids = processes.members(started["base"].path)
+    sockets = {os.readlink(fd) for pid in pids for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()}
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    listening = {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+    loopback = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+    assert listening and listening <= loopback
+
+
+def test_z_what_outlives_a_killed_server_is_ended(started: dict[str, Server]) -> None:
+    """Last, as its name says: it kills the server."""
+    server = started["base"]
+    alive = processes.members(server.path)
+    assert server.pid in alive and len(alive) > 1
+    os.kill(server.pid, signal.SIGKILL)
+    while servers.is_alive(server):
+        pass
+    servers.stop(server)
+    assert not [pid for pid in alive if processes.is_running(pid)]
+    assert processes.members(server.path) == [] and not server.path.exists()
+
+
+def test_a_broken_model_folder_is_one_sentence(family: Persona, serving: environment.ServingEnvironment, tmp_path: Path) -> None:
+    source, folder = Path(get_checkpoint(family, "cpt-1").path), tmp_path / "broken"
+    folder.mkdir()
+    for file in source.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes()[: 3000 if file.suffix == ".safetensors" else None])
+    (server,) = servers.start(family, [Checkpoint("cpt-9", "cpt-9", "cpt", path=str(folder))], "vllm")
+    with pytest.raises(StudioError, match=r"^vllm-\d+ did not start: The model folder is incomplete or damaged.*\(vLLM: ") as raised:
+        servers.wait_ready(server)
+    assert "\n" not in str(raised.value)
+    assert processes.members(server.path) == [] and not server.path.exists()
