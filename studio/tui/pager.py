@@ -19,7 +19,7 @@ AT_ONCE = 60_000
 """Characters that are wrapped on the spot (about 20 ms); longer texts are wrapped by a thread."""
 
 
-class Pager(ScrollView, can_focus=True):
+class Pager(ScrollView, can_focus=True, inherit_bindings=False):
     COMPONENT_CLASSES = COMPONENTS
     DEFAULT_CSS = f"""
     Pager {{ height: 1fr; overflow-x: hidden; overflow-y: auto; background: transparent; scrollbar-size-vertical: 1; {KIND_CSS} }}

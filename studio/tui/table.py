@@ -42,7 +42,7 @@ class Row(NamedTuple):
     cells: Sequence[Cell]
 
 
-class Table(ScrollView, can_focus=True):
+class Table(ScrollView, can_focus=True, inherit_bindings=False):
     COMPONENT_CLASSES = COMPONENTS
     DEFAULT_CSS = f"""
     Table {{ height: 1fr; overflow-x: hidden; overflow-y: auto; background: transparent; scrollbar-size-vertical: 1; {KIND_CSS} }}

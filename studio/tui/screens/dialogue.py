@@ -35,6 +35,8 @@ class Window(Sequence[Any]):
         return len(self.pages) if self.chosen is None else len(self.chosen)
 
     def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
         return self.drawn.get(index)
 
     def place(self, index: int) -> int:

@@ -146,11 +146,13 @@ def describe(facts: Facts | None, persona: Persona, runs: list[Run], served: lis
         lines.append([(f"{label:<12}", "muted"), *parts])
 
     row("character", (one_line(character.name), "plain"), (f", who talks with {one_line(character.user)}", "muted"))
+    base = one_line(persona.manifest.base)
+    base = _short(Path(base)) if base.startswith("/") else base
     if facts is None:
-        row("base", (one_line(persona.manifest.base), "plain"))
+        row("base", (base, "plain"))
         return [*lines, "", [("Counting …", "muted")]]
     here = ("  ✓ on this machine", "good") if facts.base_here else ("  ✗ not on this machine yet (f brings it)", "warn")
-    row("base", (one_line(persona.manifest.base), "plain"), here)
+    row("base", (base, "plain"), here)
     prompt = one_line(character.system_prompt)
     row("system", (prompt, "plain") if prompt else ("no system prompt, in training and chat alike", "muted"))
     lines.append("")

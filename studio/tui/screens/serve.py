@@ -271,7 +271,6 @@ def address_and_key(persona: Persona, served: Served) -> str:
 
 
 def server_log(persona: Persona, served: Served) -> list[Line]:
-    from studio.engines import servers
 
     path = server_named(persona, served.name).path / "log.txt"
     try:

@@ -1,0 +1,72 @@
+"""What the screens show, as text, at the two sizes people use."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from studio.persona.folder import Persona
+from studio.tui.app import StudioApp
+
+from .places import golden, press, screen_text, settled
+
+SIZES = {"80x24": (80, 24), "160x48": (160, 48)}
+
+WAYS = {
+    "persona": (),
+    "lore": ("2",),
+    "lore-reader": ("2", "enter"),
+    "dialogue": ("3",),
+    "dialogue-reader": ("3", "enter"),
+    "dialogue-preview": ("3", "p"),
+    "dialogue-tokens": ("3", "p", "t"),
+    "train": ("4",),
+    "run": ("4", "enter"),
+    "checkpoints": ("5",),
+    "card": ("5", "down", "down", "enter"),
+    "marked": ("5", "down", "space", "space"),
+    "serve": ("6",),
+    "review": ("7",),
+    "help": ("question_mark",),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", WAYS)
+async def test_screen(persona: Persona, name: str, size: str) -> None:
+    app = StudioApp(persona)
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await settled(pilot)
+        text = await press(pilot, *WAYS[name])
+    assert not app.crash
+    text = re.sub(r"\b\d\d:\d\d:\d\d\b", "hh:mm:ss", text)  # times of events
+    text = re.sub(r"\b([0-9a-f]{16})…", "digest…", text)
+    text = re.sub(r"\d+(\.\d)? (k?B)\b", "size", text)
+    golden(f"{name}-{size}", "\n".join(line.rstrip() for line in text.split("\n")))
+
+
+async def test_resize_to_a_very_narrow_terminal(persona: Persona) -> None:
+    app = StudioApp(persona)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        for way in WAYS.values():
+            await press(pilot, *way)
+            for size in ((40, 12), (20, 6), (200, 50)):
+                await pilot.resize_terminal(*size)
+                await settled(pilot)
+                assert all(len(line) <= size[0] for line in screen_text(app).split("\n"))
+            while len(app.screen_stack) > 1:
+                await press(pilot, "q")
+    assert not app.crash
+
+
+async def test_both_themes_and_back(persona: Persona) -> None:
+    app = StudioApp(persona)
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        before = screen_text(app)
+        assert await press(pilot, "f9") == before
+        assert app.theme == "studio-light"
+        await press(pilot, "f9")
+        assert app.theme == "studio-dark"

@@ -1,0 +1,132 @@
+"""The app in a real terminal (a pty): it draws, leaves, survives a vanished terminal without spinning, and crashes politely."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from fcntl import ioctl
+from pathlib import Path
+
+from studio.persona.folder import Persona
+
+APP = "import sys; from pathlib import Path; from studio.tui.app import run; sys.exit(run(Path(sys.argv[1])))"
+CRASHING = """
+import sys
+from pathlib import Path
+from studio.tui import app
+from studio.tui.screens.lore import LoreScreen
+def broken(self):
+    secret_key = "sk-hidden-in-a-local"
+    raise RuntimeError("the lamp fell")
+LoreScreen.on_mount = broken
+sys.exit(app.run(Path(sys.argv[1])))
+"""
+
+
+class Terminal:
+    """A process on a pty of its own."""
+
+    def __init__(self, code: str, root: Path, ignore_hangup: bool = False) -> None:
+        self.master, slave = pty.openpty()
+        ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+
+        def prepare() -> None:
+            os.setsid()
+            ioctl(0, termios.TIOCSCTTY, 0)
+            if ignore_hangup:
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code, str(root)],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            preexec_fn=prepare,
+            env=os.environ | {"TERM": "xterm-256color"},
+        )
+        os.close(slave)
+        self.seen = b""
+
+    def read(self, seconds: float = 0.1) -> bool:
+        """Take what was written; False when the other end is closed."""
+        ready, _, _ = select.select([self.master], [], [], seconds)
+        if ready:
+            try:
+                self.seen += os.read(self.master, 65536)
+            except OSError:
+                return False
+        return True
+
+    def wait_for(self, text: str, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while text.encode() not in self.seen:
+            assert time.monotonic() < deadline, self.seen[-3000:].decode(errors="replace")
+            if not self.read():
+                assert text.encode() in self.seen, self.seen[-3000:].decode(errors="replace")
+
+    def press(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+
+    def ended(self, seconds: float = 60) -> int:
+        """Exit code; the pty is emptied meanwhile, so that the process is not held up."""
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.read()
+        while self.read(0.05) and select.select([self.master], [], [], 0)[0]:
+            pass
+        code = self.process.poll()
+        if code is None:
+            self.process.kill()
+            raise AssertionError("the app did not end")
+        return code
+
+
+def test_the_app_opens_shows_screens_and_leaves(persona: Persona) -> None:
+    terminal = Terminal(APP, persona.root)
+    terminal.wait_for("What to do next")
+    terminal.press("5")
+    terminal.wait_for("sft-2-e2")
+    terminal.press("q")
+    assert terminal.ended() == 0
+    assert b"\x1b[?1049l" in terminal.seen  # the alternate screen was left
+
+
+def test_a_closed_terminal_ends_the_app(persona: Persona) -> None:
+    terminal = Terminal(APP, persona.root)
+    terminal.wait_for("What to do next")
+    os.close(terminal.master)
+    assert terminal.process.wait(timeout=60) != 0
+
+
+def test_a_closed_terminal_ends_the_app_even_where_hangup_was_ignored(persona: Persona) -> None:
+    terminal = Terminal(APP, persona.root, ignore_hangup=True)
+    terminal.wait_for("What to do next")
+    os.close(terminal.master)
+    terminal.process.wait(timeout=60)
+
+
+def test_a_crash_is_one_sentence_and_a_log(persona: Persona) -> None:
+    terminal = Terminal(CRASHING, persona.root)
+    terminal.wait_for("What to do next")
+    terminal.press("2")
+    terminal.wait_for("Something went wrong inside the studio (RuntimeError: the lamp fell)")
+    assert terminal.ended() == 1
+    log = Path(os.environ["STUDIO_HOME"]) / "crash.log"
+    assert b"Traceback" not in terminal.seen and b"sk-hidden" not in terminal.seen.replace(b"\r\n", b"")
+    assert "Traceback" in log.read_text() and "the lamp fell" in log.read_text()
+    assert log.stat().st_mode & 0o077 == 0
+
+
+def test_outside_a_terminal_it_says_what_to_do_instead(persona: Persona) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "studio", "-p", str(persona.root)], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+    assert done.returncode == 1
+    assert "The app needs a terminal" in done.stderr and "Traceback" not in done.stderr
