@@ -154,6 +154,8 @@ async def stream_chat(server: Server, model: str, messages: Sequence[Message], s
                 break
             chunk = msgspec.json.decode(data)
             if "error" in chunk:
+                if b"EngineCore encountered" in data.encode() and server.folder:  # vLLM's words for: the cause is in my log
+                    raise StudioError(f"The server {server.name} died in the middle of the reply; what had come is kept. {_why(server)}")
                 raise _refusal(server, 500, data.encode())
             for choice in chunk.get("choices") or ():
                 text = (choice.get("delta") or {}).get("content") or ""

@@ -380,9 +380,13 @@ def _last_line(server: Server) -> str:
 
 
 def _doing(server: Server) -> str:
+    """What a starting server is about, by its log."""
     from studio.engines import vllm
 
-    return vllm.progress(tail(server)) if server.engine == "vllm" else _last_line(server).replace("none", "Starting")
+    if server.engine == "vllm":
+        return vllm.progress(tail(server))
+    said = [line for line in tail(server).splitlines() if line.startswith(("Loading the adapter ", "Loading /", "Ready"))]
+    return one_line(said[-1]) if said else "Starting the embedded engine"
 
 
 def cause(server: Server) -> str:

@@ -123,7 +123,9 @@ class Weights:
 
 def _load(root: Path, device: torch.device, trust_remote_code: bool) -> Any:
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             root, dtype=_precision(root, device), trust_remote_code=trust_remote_code, local_files_only=True, use_safetensors=True
