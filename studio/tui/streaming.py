@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from rich.cells import cell_len, split_graphemes
 from rich.segment import Segment
+from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.reactive import var
@@ -232,11 +233,12 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
             self._add("".join(pieces))
 
     def watch_writing(self) -> None:
-        self._strips.pop(len(self.rows) - 1, None)
+        self._strips.clear()
         self._grow()
         self.refresh()
 
     def on_resize(self) -> None:
+        self._strips.clear()
         width = min(MEASURE, self.scrollable_content_region.width or 80)
         if width != self._wrapper.width:
             place = self.scroll_offset.y / max(1, len(self.rows))
@@ -267,16 +269,17 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
 
     def render_line(self, y: int) -> Strip:
         row = y + self.scroll_offset.y
-        style = self.rich_style
-        width = self.size.width
-        if row >= len(self.rows):
-            return Strip.blank(width, style)
         strip = self._strips.get(row)
         if strip is None:
-            text = self.rows[row]
-            if self.writing and row == len(self.rows) - 1:
-                text = text.rstrip(" ") + ("▏" if cell_len(text.rstrip(" ")) < width else "")
-            kind = self._kinds[bisect_right(self._kinds, row, key=itemgetter(0)) - 1][1]
-            kind_of_text = style if kind == "plain" else kind_style(self, kind)
-            strip = self._strips[row] = Strip([Segment(text, kind_of_text)]).adjust_cell_length(width, style)
+            # Asking for the style costs more than drawing (0.3 ms): only rows that are not drawn yet do.
+            strip = self._strips[row] = self._draw_row(row, self.size.width, self.rich_style)
         return strip
+
+    def _draw_row(self, row: int, width: int, style: Style) -> Strip:
+        if row >= len(self.rows):
+            return Strip.blank(width, style)
+        text = self.rows[row]
+        if self.writing and row == len(self.rows) - 1:
+            text = text.rstrip(" ") + ("▏" if cell_len(text.rstrip(" ")) < width else "")
+        kind = self._kinds[bisect_right(self._kinds, row, key=itemgetter(0)) - 1][1]
+        return Strip([Segment(text, style if kind == "plain" else kind_style(self, kind))]).adjust_cell_length(width, style)

@@ -292,6 +292,8 @@ class ChatScreen(Screen[None]):
         if message.left_out:
             parts.append(f"Left out, because the engine has no more room: the oldest {count(message.left_out, 'message')}.")
         self._say(" ".join(parts), bad=bool(message.error))
+        if message.finish in ("stop", "length") and not message.error:
+            self.action_focus_input()
 
     # -- actions -------------------------------------------------------------------------------------------------------------------
 

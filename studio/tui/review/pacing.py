@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-SLOWEST = 6
-"""Characters a tick at least, while there are any: at 20 ticks a second about 30 tokens a second."""
+SLOWEST = 8
+"""Characters a tick at least, while there are any: at 15 ticks a second about 30 tokens a second."""
 
 
 @dataclass

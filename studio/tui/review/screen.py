@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -29,7 +30,7 @@ from studio.review.ranking import Ranking, rank, voter_bias
 from studio.review.rounds import Review, Round, all_reviews, open_review
 from studio.review.sitting import PROBE, Sitting, resume, winning_history
 from studio.review.votes import TAGS, Verdict, Vote
-from studio.text import count, one_line
+from studio.text import clean, count, one_line
 from studio.tui.actions import bindings_of
 from studio.tui.look import Line, Span, content
 from studio.tui.review.lines import KeyHints, TwoSided
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TICKS = 20
+TICKS = 15
 """Flushes a second of both panes together."""
 
 SHOWN_HISTORY = 4
@@ -331,7 +332,10 @@ class ReviewScreen(Screen[None]):
                 parts.append((f"  {count(waiting, 'round')} more to vote on: s shows the next.", "muted"))
         if self.tags:
             parts.append((f"{'  ' if parts else ''}tags: {', '.join(self.tags)}", "accent"))
-        self.query_one("#status", Static).update(content(parts or [(" ", "plain")]))
+        status = self.query_one("#status", Static)
+        one_row = sum(cell_len(clean(text)) for text, _ in parts) <= status.size.width
+        # A new layout only where the number of rows may change: it costs as much as drawing both panes.
+        status.update(content(parts or [(" ", "plain")]), layout=not (one_row and status.size.height == 1))
 
     def _verdict(self, vote: Vote) -> str:
         one, two = (one_line(side.checkpoint) for side in vote.sides)
@@ -365,6 +369,8 @@ class ReviewScreen(Screen[None]):
     def why_not(self, action: str) -> str:
         """Why an action cannot be done now; empty if it can."""
         name = action.partition("(")[0]
+        if getattr(self.app, "readonly", False) and name not in ("ranking",):
+            return "The studio was opened read-only: nothing is asked or voted."
         if self.sitting is None:
             return "" if name == "new" else "The review is not open yet."
         if name in ("vote", "tag"):
@@ -582,7 +588,7 @@ class ReviewScreen(Screen[None]):
 
     def action_skip(self) -> None:
         """Drop a round being written, skip one that waits, go on from one that is done."""
-        if self.sitting is None or self.phase is Phase.SAVING:
+        if self._refused("skip") or self.sitting is None or self.phase is Phase.SAVING:
             return
         if self.phase is Phase.ASKING:
             self.workers.cancel_group(self, "asking")
@@ -690,6 +696,9 @@ class ReviewScreen(Screen[None]):
         self.app.push_screen(RankingPanel(compute))
 
     def action_new(self) -> None:
+        if getattr(self.app, "readonly", False):
+            self._say("The studio was opened read-only: no review is begun.")
+            return
         if self.phase in (Phase.ASKING, Phase.SAVING):
             self._say("Both are still writing; s drops this round.")
             return

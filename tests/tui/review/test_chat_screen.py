@@ -66,11 +66,11 @@ async def test_two_turns_again_and_a_new_one(wen: Persona, engine: FakeEngine) -
         assert "Cut off at" in talk.app.text() and "␛[2J" in talk.app.text()
         assert [m["content"] for m in engine.requests[-1]["messages"]] == ["tea", "Then sit.", "more"]
         engine.scripts["m-sft-1-e2"] = Script(["Yes."])
-        await talk.pilot.press("r")
+        await talk.pilot.press("escape", "r")
         await talk.quiet()
         assert "No." not in talk.app.text()
         assert [m["content"] for m in engine.requests[-1]["messages"]] == ["tea", "Then sit.", "more"]
-        await talk.pilot.press("n")
+        await talk.pilot.press("escape", "n")
         await talk.until(lambda: talk.screen.chat and not talk.screen.chat.messages)
         await talk.pilot.press("escape")
         await talk.say("new")
@@ -101,7 +101,7 @@ async def test_the_greeting_of_the_card_is_offered_and_copied(wen: Persona, engi
         assert "Wen nods." in talk.app.text() and "Sit, You." not in talk.app.text()
         await talk.say("tea")
         assert [m["role"] for m in engine.requests[-1]["messages"]] == ["assistant", "user"]
-        await talk.pilot.press("y")
+        await talk.pilot.press("escape", "y")
         await talk.until(lambda: "is copied" in talk.app.text())
         assert talk.app.clipboard == "Sit down. The kettle is on."
         assert (wen.private / "copied.txt").read_text() == "Sit down. The kettle is on."
