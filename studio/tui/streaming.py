@@ -213,9 +213,11 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
 
     def _grow(self) -> None:
         height = self.size.height
-        needed = max(height, len(self.rows))
-        if self.writing:
+        needed = len(self.rows)
+        if self.writing and needed > height:
             needed = height + -(-(needed - height) // STEP) * STEP
+        elif self.writing:
+            needed = height
         wanted = Size(self._wrapper.width, max(needed, 1))
         if wanted.height > self.virtual_size.height or not self.writing or wanted.width != self.virtual_size.width:
             self.virtual_size = wanted
