@@ -18,9 +18,9 @@ from textual.screen import Screen
 from studio.errors import StudioError
 from studio.persona.folder import Persona, open_persona
 from studio.tui.actions import bindings_of
-from studio.tui.bars import KeyLine, TopBar
+from studio.tui.bars import TopBar
 from studio.tui.base import Failed, Finished, StudioScreen
-from studio.tui.look import DARK, LIGHT
+from studio.tui.look import DARK, DARK_16, LIGHT, LIGHT_16
 from studio.tui.pulse import Heart, Pulse
 
 if TYPE_CHECKING:
@@ -81,12 +81,10 @@ class StudioApp(App[Path]):
         """Background jobs that have not ended."""
         self.crash = ""
         self.heart = Heart(self)
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
-        self.theme = DARK.name
-
-    def get_default_screen(self) -> Screen[Any]:
-        return super().get_default_screen()
+        self.themes = (DARK_16, LIGHT_16) if self.console.color_system == "standard" else (DARK, LIGHT)
+        for theme in self.themes:
+            self.register_theme(theme)
+        self.theme = self.themes[0].name
 
     def on_mount(self) -> None:
         self.switch_mode("persona" if self.persona else "welcome")
@@ -109,7 +107,8 @@ class StudioApp(App[Path]):
 
     def one_less(self) -> None:
         self.busy = max(0, self.busy - 1)
-        self.redraw_bars()
+        if not self.busy:
+            self.redraw_bars()
 
     def on_finished(self, message: Finished) -> None:
         """The screen that asked is gone; its result is not wanted any more."""
@@ -137,7 +136,8 @@ class StudioApp(App[Path]):
             self.exit()
 
     def action_toggle_theme(self) -> None:
-        self.theme = LIGHT.name if self.theme == DARK.name else DARK.name
+        dark, light = self.themes
+        self.theme = light.name if self.theme == dark.name else dark.name
 
     def action_show_help(self) -> None:
         from studio.tui.help import HelpScreen
@@ -163,10 +163,6 @@ class StudioApp(App[Path]):
         self.crash = record(error) if error else "Something went wrong inside the studio."
         self._close_messages_no_wait()
 
-    def redraw(self) -> None:
-        for widget in (*self.screen.query(TopBar), *self.screen.query(KeyLine)):
-            widget.refresh()
-
 
 def run(persona_root: Path | None = None, readonly: bool = False, mouse: bool = True) -> int:
     """Open the app on a persona (default: the one around the current folder; without one, the start screen). Returns the exit code.
@@ -176,7 +172,7 @@ def run(persona_root: Path | None = None, readonly: bool = False, mouse: bool = 
     import sys
 
     os.umask(0o077)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual draws on stderr
         raise StudioError("The app needs a terminal; everything it does can also be said as a command, see: studio --help.")
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # an inherited "ignore" would let the app spin on a dead terminal
     wanted = persona_root

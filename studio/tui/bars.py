@@ -22,7 +22,7 @@ SHORT = {"persona": "Pers", "lore": "Lore", "dialogue": "Dial", "train": "Train"
 
 
 class TopBar(Widget):
-    """Persona · tabs, the current one in brackets · the running job · the servers. Shorter words where there is less room."""
+    """Persona (``…`` before it while something is computed) · tabs, the current one in brackets · the running job · the servers. Shorter words where there is less room."""
 
     COMPONENT_CLASSES = COMPONENTS
     DEFAULT_CSS = f"TopBar {{ height: 1; dock: top; background: $panel; {KIND_CSS} }}"
@@ -36,7 +36,7 @@ class TopBar(Widget):
         current = app.current_mode
         for gap, words, longest in ((2, "full", 24), (1, "full", 16), (1, "full", 8), (1, "short", 12), (1, "short", 8), (1, "digits", 10)):
             shown_name = name if cell_len(name) <= longest else fit(name, longest)
-            left: list[Span] = [(f" {shown_name}", "strong"), ("  ", "plain")]
+            left: list[Span] = [("…" if app.busy else " ", "muted"), (shown_name, "strong"), ("  ", "plain")]
             if app.persona:
                 left += tabs(current, words, " " * gap)
             if sum(cell_len(text) for text, _ in left) <= room:
@@ -56,10 +56,8 @@ def tabs(current: str, words: str, gap: str) -> list[Span]:
 
 
 def indicators(app: StudioApp, short: bool) -> list[Span]:
-    """``● cpt-1 43%`` for the job, ``▲ 2`` for servers, ``…`` while something is computed."""
+    """``● cpt-1 43%`` for the job, ``▲ 2`` for servers."""
     found: list[Span] = []
-    if app.busy:
-        found.append(("… ", "muted"))
     if app.pulse and (run := app.pulse.active):
         share = f" {100 * run.status.step // run.status.steps}%" if run.status.steps else ""
         running = run.status.state == RUNNING

@@ -83,15 +83,18 @@ class StudioScreen(Screen[Any]):
         """One sentence, shown for some seconds."""
         self.notify(clean(sentence), severity="error" if bad else "information", timeout=8 if bad else 5, markup=False)
 
-    def in_background(self, job: Callable[[], T], then: Callable[[T], None], otherwise: Callable[[str], None] | None = None) -> None:
+    def in_background(
+        self, job: Callable[[], T], then: Callable[[T], None], otherwise: Callable[[str], None] | None = None, quiet: bool = False
+    ) -> None:
         """Run ``job`` in a thread of its own and give its result to ``then`` in the app's loop.
 
         A StudioError goes to ``otherwise`` (default: said on screen), any other exception to the crash log first. The thread does not
-        keep the app from leaving; whatever the domain writes is atomic.
+        keep the app from leaving; whatever the domain writes is atomic. ``quiet``: it is no news that it runs (reading again and again).
         """
         app = self.studio
         app.busy += 1
-        app.redraw_bars()
+        if not quiet:
+            app.redraw_bars()
 
         def work() -> None:
             message: Message

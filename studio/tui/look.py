@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import TypeAlias
 
 from rich.cells import cell_len, set_cell_size
@@ -30,7 +31,7 @@ DARK = Theme(
     error="#e07a6f",
     foreground="#d6d3cd",
     background="#16181b",
-    surface="#1d2024",
+    surface="#2b3641",
     panel="#24282d",
     dark=True,
 )
@@ -44,8 +45,38 @@ LIGHT = Theme(
     error="#b3261e",
     foreground="#23262a",
     background="#faf8f4",
-    surface="#f1eee8",
+    surface="#d6dfe8",
     panel="#e7e3db",
+    dark=False,
+)
+
+DARK_16 = Theme(
+    name="studio-dark-16",
+    primary="#55ffff",
+    secondary="#aaaaaa",
+    accent="#ffff55",
+    success="#55ff55",
+    warning="#aa5500",
+    error="#ff5555",
+    foreground="#aaaaaa",
+    background="#000000",
+    surface="#0000aa",
+    panel="#000000",
+    dark=True,
+)
+"""For terminals of 16 colours: the exact values of the ANSI palette, so that kinds stay apart when each is moved to its nearest."""
+LIGHT_16 = Theme(
+    name="studio-light-16",
+    primary="#0000aa",
+    secondary="#555555",
+    accent="#aa00aa",
+    success="#00aa00",
+    warning="#aa5500",
+    error="#aa0000",
+    foreground="#000000",
+    background="#ffffff",
+    surface="#55ffff",
+    panel="#ffffff",
     dark=False,
 )
 
@@ -60,10 +91,10 @@ KIND_CSS = """
     &> .kind--warn { color: $warning; }
     &> .kind--bad { color: $error; text-style: bold; }
     &> .kind--accent { color: $accent; }
-    &> .kind--rule { color: $foreground 25%; }
+    &> .kind--rule { color: $foreground 35%; }
     &> .kind--loss { color: $success; text-style: underline; }
     &> .kind--special { color: $foreground 60%; text-style: reverse; }
-    &> .kind--cursor { background: $primary 22%; }
+    &> .kind--cursor { background: $surface; }
 """
 COMPONENTS = {*(f"kind--{kind}" for kind in KINDS), "kind--cursor"}
 
@@ -190,5 +221,8 @@ def ago(seconds: float) -> str:
     raise AssertionError
 
 
-def title(text: str) -> str:
-    return one_line(text)
+def short_path(path: Path | str) -> str:
+    """A path with ``~`` for the person's home; a hub id or another name stays as it is."""
+    text = one_line(str(path))
+    home = str(Path.home())
+    return f"~{text[len(home) :]}" if text == home or text.startswith(f"{home}/") else text

@@ -8,7 +8,9 @@ import pytest
 from studio.jobs import control
 from studio.persona.folder import Persona
 
-from .places import make_persona
+pytest.register_assert_rewrite(f"{__package__}.places")
+
+from .places import make_persona  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

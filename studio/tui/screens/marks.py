@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from studio.checkpoints.store import Checkpoint, tree
 from studio.text import size
-from studio.tui.look import Line
+from studio.tui.look import Line, short_path
 from studio.tui.table import Column, Row
 
 GAP_ALARM = 0.10
@@ -70,16 +70,16 @@ def card_lines(c: Checkpoint) -> list[Line]:
         if value:
             lines.append([(f"{label:<12}", "muted"), (value, "plain")])
 
-    row("name", c.name)
+    row("name", short_path(c.name))
     row("stage", c.scheme or c.stage)
     row("kind", {"full": "all weights", "adapter": f"a LoRA adapter on {c.parent}"}.get(c.kind, c.kind))
     row("parent", c.parent)
-    row("base", c.base)
+    row("base", short_path(c.base))
     row("made", c.created.replace("T", " ").replace("Z", " UTC"))
     row("run", c.run)
     row("snapshot", c.snapshot)
     row("tokens seen", f"{c.tokens_seen:,}" if c.tokens_seen else "")
-    row("folder", c.path or "not on this machine")
+    row("folder", short_path(c.path) or "not on this machine")
     if c.metrics:
         lines += ["", [("Measured", "strong")]]
         for key, value in c.metrics.items():

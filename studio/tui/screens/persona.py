@@ -16,7 +16,7 @@ from studio.text import count, one_line
 from studio.tui.actions import bindings_of
 from studio.tui.base import StudioScreen
 from studio.tui.dialogs import Choice, Choose
-from studio.tui.look import Line, ago
+from studio.tui.look import Line, ago, short_path
 from studio.tui.pager import Pager
 from studio.tui.pulse import Pulse
 
@@ -140,14 +140,13 @@ def next_steps(facts: Facts, runs: list[Run], served: list[str]) -> list[str]:
 def describe(facts: Facts | None, persona: Persona, runs: list[Run], served: list[str], now: float) -> list[Line]:
     """The whole screen as lines."""
     character = persona.manifest.character
-    lines: list[Line] = ["", [(one_line(persona.name), "strong"), (f"   {_short(persona.root)}", "muted")]]
+    lines: list[Line] = ["", [(one_line(persona.name), "strong"), (f"   {short_path(persona.root)}", "muted")]]
 
     def row(label: str, *parts: tuple[str, str]) -> None:
         lines.append([(f"{label:<12}", "muted"), *parts])
 
     row("character", (one_line(character.name), "plain"), (f", who talks with {one_line(character.user)}", "muted"))
-    base = one_line(persona.manifest.base)
-    base = _short(Path(base)) if base.startswith("/") else base
+    base = short_path(persona.manifest.base)
     if facts is None:
         row("base", (base, "plain"))
         return [*lines, "", [("Counting …", "muted")]]
@@ -185,13 +184,6 @@ def describe(facts: Facts | None, persona: Persona, runs: list[Run], served: lis
             name = {"first_mes": "first words"}.get(field, field)
             lines += [[(name, "muted")], text.strip(), ""]
     return lines
-
-
-def _short(path: Path) -> str:
-    try:
-        return f"~/{path.relative_to(Path.home())}"
-    except ValueError:
-        return str(path)
 
 
 class PersonaScreen(StudioScreen):
@@ -291,7 +283,7 @@ def other_personas() -> list[Choice]:
     for root in reversed(known_personas()):
         try:
             manifest = load_manifest(root)
-            found.append(Choice(str(root), manifest.name, f"{manifest.base}  {_short(root)}"))
+            found.append(Choice(str(root), manifest.name, f"{short_path(manifest.base)}  {short_path(root)}"))
         except StudioError as error:
             found.append(Choice(str(root), root.name, "", str(error)))
     return found

@@ -178,7 +178,7 @@ class RunScreen(RunActions):
         def read() -> tuple[list[dict[str, Any]], Run, str]:
             return list(reader.read()), control.settle(read_run(path)), control.log_tail(path, LOG_BYTES) if with_log else ""
 
-        self.in_background(read, self._take, self._cannot)
+        self.in_background(read, self._take, self._cannot, quiet=True)
 
     def _cannot(self, sentence: str) -> None:
         self.query_one("#below", Static).update(content([("✗ ", "bad"), (sentence, "plain")]))
