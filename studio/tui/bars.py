@@ -22,7 +22,10 @@ SHORT = {"persona": "Pers", "lore": "Lore", "dialogue": "Dial", "train": "Train"
 
 
 class TopBar(Widget):
-    """Persona (``…`` before it while something is computed) · tabs, the current one in brackets · the running job · the servers. Shorter words where there is less room."""
+    """Persona (``…`` before it while something is computed) · tabs, the current one in brackets · the running job · the servers.
+
+    Shorter words where there is less room.
+    """
 
     COMPONENT_CLASSES = COMPONENTS
     DEFAULT_CSS = f"TopBar {{ height: 1; dock: top; background: $panel; {KIND_CSS} }}"

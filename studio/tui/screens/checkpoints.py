@@ -17,7 +17,7 @@ from studio.text import size
 from studio.tui.actions import bindings_of
 from studio.tui.base import StudioScreen
 from studio.tui.dialogs import Choice, Choose, Confirm
-from studio.tui.look import content
+from studio.tui.look import content, short_path
 from studio.tui.pulse import Pulse
 from studio.tui.screens.marks import COLUMNS, card_lines, toggle, tree_rows
 from studio.tui.screens.reader import ReaderScreen
@@ -100,7 +100,9 @@ class CheckpointsScreen(TreeScreen):
         if c:
             marked = f"◉ marked: {', '.join(self.studio.marked)}   " if self.studio.marked else ""
             about = (
-                c.name if c.stage == "base" else f"{c.id}: {c.stage} of {c.parent}" + (f", {c.tokens_seen:,} tokens seen" if c.tokens_seen else "")
+                short_path(c.name)
+                if c.stage == "base"
+                else f"{c.id}: {c.stage} of {c.parent}" + (f", {c.tokens_seen:,} tokens seen" if c.tokens_seen else "")
             )
             if len(self.found) == 1:
                 about += " · only the base so far: key 4 trains on it"

@@ -16,7 +16,7 @@ from studio.persona.folder import Persona
 from studio.tui.actions import bindings_of
 from studio.tui.base import StudioScreen
 from studio.tui.dialogs import Choice, Choose, Confirm
-from studio.tui.look import Line, content
+from studio.tui.look import Line, content, short_path
 from studio.tui.pulse import Pulse, Served
 from studio.tui.screens.reader import ReaderScreen
 from studio.tui.table import Column, Row, Table
@@ -143,7 +143,7 @@ class ServeScreen(StudioScreen):
         choices = [Choice("*", f"◉ {len(marked)} marked", ", ".join(marked))] if len(marked) > 1 else []
         for c in reversed(found):
             here = "" if c.path else "the base is not on this machine yet: key 1, then f"
-            choices.append(Choice(c.id, c.id, c.scheme or (c.name if c.stage == "base" else f"{c.stage} of {c.parent}"), here))
+            choices.append(Choice(c.id, c.id, c.scheme or (short_path(c.name) if c.stage == "base" else f"{c.stage} of {c.parent}"), here))
 
         def chosen(key: str | None) -> None:
             if key:

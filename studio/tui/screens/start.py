@@ -18,7 +18,7 @@ from studio.text import duration, size
 from studio.tui.actions import bindings_of
 from studio.tui.base import StudioScreen
 from studio.tui.dialogs import Ask, Choice, Choose
-from studio.tui.look import Line, Span, content
+from studio.tui.look import Line, Span, content, short_path
 from studio.tui.table import Column, Row, Table
 
 NAMES = {"cpt": "Continued pre-training on the lore", "sft": "Fine-tuning on the dialogue", "quantize": "Quantizing"}
@@ -202,7 +202,7 @@ class StartScreen(StudioScreen):
                 self._fill()
                 self._plan()
 
-        choices = [Choice(c.id, c.id, c.name if c.stage == "base" else f"{c.stage} of {c.parent}", refusal(c)) for c in found]
+        choices = [Choice(c.id, c.id, short_path(c.name) if c.stage == "base" else f"{c.stage} of {c.parent}", refusal(c)) for c in found]
         self.app.push_screen(Choose("Start from which checkpoint?", choices, self.parent_id), chosen)
 
     def action_start(self) -> None:
