@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from studio.errors import StudioError
-from studio.files import append_line, fsync_folder, write_atomic, write_json
+from studio.files import append_line, fsync_folder, lock, write_atomic, write_json
 from studio.persona.folder import Persona
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED, INTERRUPTED = "queued", "running", "done", "failed", "cancelled", "interrupted"
@@ -130,9 +130,10 @@ def get_run(persona: Persona, run_id: str) -> Run:
 
 
 def update_status(path: Path, **changes: Any) -> Status:
-    """Change fields of ``status.json`` and write it whole."""
-    status = msgspec.structs.replace(read_run(path).status, **changes)
-    write_json(path / "status.json", status)
+    """Change fields of ``status.json`` and write it whole. The runner and the stage both do, so each does it under a lock."""
+    with lock(path / "status.lock"):
+        status = msgspec.structs.replace(read_run(path).status, **changes)
+        write_json(path / "status.json", status)
     return status
 
 
