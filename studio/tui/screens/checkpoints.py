@@ -99,11 +99,8 @@ class CheckpointsScreen(TreeScreen):
         c = self.selected()
         if c:
             marked = f"◉ marked: {', '.join(self.studio.marked)}   " if self.studio.marked else ""
-            about = (
-                short_path(c.name)
-                if c.stage == "base"
-                else f"{c.id}: {c.stage} of {c.parent}" + (f", {c.tokens_seen:,} tokens seen" if c.tokens_seen else "")
-            )
+            seen = f", {c.tokens_seen:,} tokens seen" if c.tokens_seen else ""
+            about = short_path(c.name) if c.stage == "base" else f"{c.id}: {c.stage} of {c.parent}{seen}"
             if len(self.found) == 1:
                 about += " · only the base so far: key 4 trains on it"
             self.query_one("#message", Static).update(content([(marked, "accent"), (about, "muted")]))
