@@ -158,6 +158,7 @@ class StudioScreen(Screen[Any]):
         """Read what is shown again. Called whenever the screen is shown."""
 
     def on_screen_resume(self) -> None:
+        self.studio.redraw_bars()
         self.refresh_data()
         if self.studio.pulse:
             self.take_pulse(self.studio.pulse)

@@ -245,6 +245,22 @@ async def test_a_live_run_grows_on_screen(persona: Persona) -> None:
             assert "second line" in screen_text(app)
 
 
+async def test_the_top_line_tells_the_same_on_every_screen(persona: Persona) -> None:
+    app = StudioApp(persona)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await settled(pilot)
+        await press(pilot, "2", "4")
+        path = make_run(persona, steps=8)
+        update_status(path, state=QUEUED, step=2, steps=8)
+        app.heart.beat()
+        for _ in range(200):
+            await pilot.pause(0.02)
+            if "○ cpt-2 25%" in screen_text(app):
+                break
+        for key in "412":
+            assert "○ cpt-2 25%" in (await press(pilot, key)).split("\n")[0]
+
+
 async def test_marks_delete_and_reasons_on_the_tree(persona: Persona) -> None:
     app = StudioApp(persona)
     async with app.run_test() as pilot:
