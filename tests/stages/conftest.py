@@ -1,0 +1,158 @@
+"""A pocket base for the whole session, and run folders made by hand as the launcher would make them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from transformers.utils import logging as transformers_logging
+
+from studio.files import write_json
+from studio.jobs.runs import Inputs, Status, read_events
+from studio.recipes.files import recipe_type, to_toml
+from studio.stages.__main__ import main
+from studio.stages.pocket import CORPUS, ensure_pocket
+
+QUICK = {
+    "learning_rate": 1e-3,
+    "length": 64,
+    "batch": 2,
+    "epochs": 1.0,
+    "evals_per_epoch": 1,
+    "gradient_checkpointing": False,
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Sums in one order: losses of two runs can then be compared to the last bit."""
+    torch.set_num_threads(1)
+    transformers_logging.disable_progress_bar()
+
+
+@pytest.fixture(scope="session")
+def pocket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    before = os.environ.get("STUDIO_HOME")
+    os.environ["STUDIO_HOME"] = str(tmp_path_factory.mktemp("home"))
+    yield ensure_pocket()
+    if before is None:
+        del os.environ["STUDIO_HOME"]
+    else:
+        os.environ["STUDIO_HOME"] = before
+
+
+def lore(count: int) -> list[dict[str, Any]]:
+    return [{"text": line} for line in CORPUS.read_text(encoding="utf-8").splitlines()[:count]]
+
+
+def dialogue(count: int) -> list[dict[str, Any]]:
+    rows = []
+    for row in lore(count):
+        words = row["text"].split()
+        rows.append(
+            {
+                "messages": [
+                    {"role": "system", "content": "You are Wen."},
+                    {"role": "user", "content": " ".join(words[:5])},
+                    {"role": "assistant", "content": " ".join(words[5:12]) or "Yes."},
+                    {"role": "user", "content": "And then?"},
+                    {"role": "assistant", "content": "Then it rained."},
+                ]
+            }
+        )
+    return rows
+
+
+def write_rows(folder: Path, train: list[Any], val: list[Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in (("train", train), ("val", val)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, pocket: Path) -> MakeRun:
+    """``make_run("cpt", epochs=2.0, …)`` gives a run folder; ``parent`` names a checkpoint of the same persona."""
+
+    def make(
+        stage: str,
+        name: str = "",
+        parent: str = "base",
+        weights: Path | None = None,
+        kind: str = "full",
+        train: list[Any] | None = None,
+        val: list[Any] | None = None,
+        **settings: Any,
+    ) -> Path:
+        rows = lore if stage == "cpt" else dialogue
+        run = tmp_path / "persona" / "runs" / (name or f"{stage}-1")
+        run.mkdir(parents=True)
+        data = write_rows(tmp_path / "data" / run.name, rows(24) if train is None else train, rows(28)[24:] if val is None else val)
+        recipe = msgspec.convert(settings if stage == "quantize" else QUICK | settings, recipe_type(stage))
+        (run / "recipe.toml").write_text(to_toml(recipe), encoding="utf-8")
+        parent_path = pocket if parent == "base" else tmp_path / "persona" / "checkpoints" / parent
+        inputs = Inputs(
+            stage=stage,
+            persona=str(tmp_path / "persona"),
+            parent=parent,
+            parent_path=str(parent_path),
+            parent_kind=kind,
+            weights_path=str(weights or parent_path),
+            base="pocket",
+            snapshot="snapshot-1",
+            data=str(data),
+        )
+        write_json(run / "inputs.json", inputs)
+        write_json(run / "status.json", Status(stage=stage))
+        return run
+
+    return make
+
+
+def done(run: Path) -> dict[str, Any]:
+    """Run a stage in this process and give its result, which must be good."""
+    assert main([str(run)]) == 0, (run / "result.json").read_text()
+    return result(run)
+
+
+def result(run: Path) -> dict[str, Any]:
+    value = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    assert isinstance(value, dict)
+    return value
+
+
+def events(run: Path, kind: str) -> list[dict[str, Any]]:
+    return [event for event in read_events(run) if event["kind"] == kind]
+
+
+def losses(run: Path) -> list[tuple[int, float]]:
+    """``(step, loss)``, of a step done twice the later one."""
+    return sorted({event["step"]: event["loss"] for event in events(run, "step")}.items())
+
+
+def start(run: Path) -> subprocess.Popen[bytes]:
+    """The stage as the runner starts it, one thread."""
+    log = (run / "log.txt").open("ab")
+    return subprocess.Popen([sys.executable, "-m", "studio.stages", str(run)], stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def hit_after(run: Path, process: subprocess.Popen[bytes], ready: Callable[[], bool], signal_number: signal.Signals) -> int:
+    """Send a signal as soon as ``ready`` is true; the exit code."""
+    while not ready():
+        assert process.poll() is None, (run / "log.txt").read_text()
+        time.sleep(0.005)
+    process.send_signal(signal_number)
+    return process.wait()

@@ -1,0 +1,99 @@
+"""Whatever goes wrong ends in one sentence, with the traceback in the log alone."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from studio.errors import StudioError
+from studio.stages.__main__ import main
+from studio.stages.sentences import sentence
+
+from .conftest import MakeRun, result
+
+
+def error_of(run: Path) -> str:
+    assert main([str(run)]) == 1
+    outcome = result(run)
+    assert outcome["ok"] is False and "\n" not in outcome["error"]
+    assert not list((run.parent.parent / "checkpoints").glob("*")) if (run.parent.parent / "checkpoints").exists() else True
+    return str(outcome["error"])
+
+
+def start_from(run: Path, folder: Path) -> None:
+    inputs = json.loads((run / "inputs.json").read_text()) | {"parent_path": str(folder), "weights_path": str(folder)}
+    (run / "inputs.json").write_text(json.dumps(inputs))
+
+
+def test_an_empty_half(make_run: MakeRun) -> None:
+    assert "val.jsonl has no rows" in error_of(make_run("cpt", val=[]))
+    assert "train.jsonl has no rows" in error_of(make_run("cpt", "cpt-2", train=[]))
+
+
+def test_rows_without_a_reply(make_run: MakeRun) -> None:
+    rows = [{"messages": [{"role": "user", "content": "Anyone?"}]}] * 3
+    assert error_of(make_run("sft", train=rows)).startswith("No row of train.jsonl can be used (no reply: 3)")
+
+
+def test_a_tokenizer_that_knows_no_merges(make_run: MakeRun, pocket: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(pocket, tmp_path / "broken")
+    tokenizer = json.loads((broken / "tokenizer.json").read_text())
+    tokenizer["model"]["merges"] = []
+    (broken / "tokenizer.json").write_text(json.dumps(tokenizer))
+    run = make_run("cpt")
+    start_from(run, broken)
+    assert "it is broken" in error_of(run)
+    (broken / "tokenizer.json").unlink()
+    assert "has no tokenizer.json" in error_of(run)
+
+
+def test_damaged_weights(make_run: MakeRun, pocket: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(pocket, tmp_path / "damaged")
+    whole = (damaged / "model.safetensors").read_bytes()
+    (damaged / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    run = make_run("cpt")
+    start_from(run, damaged)
+    assert "are damaged" in error_of(run)
+
+
+def test_a_loss_that_is_no_number(make_run: MakeRun, pocket: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    poisoned = shutil.copytree(pocket, tmp_path / "poisoned")
+    weights = load_file(poisoned / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, poisoned / "model.safetensors", metadata={"format": "pt"})
+    run = make_run("cpt")
+    start_from(run, poisoned)
+    assert error_of(run).startswith("The training broke at step 1")
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_a_precision_this_machine_cannot_have(make_run: MakeRun) -> None:
+    assert "pip install torch-optimi" in error_of(make_run("cpt", precision="bf16-kahan"))
+
+
+def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main([]) == 2
+    assert main([str(tmp_path)]) == 1
+    assert "is no run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (StudioError("Mend this."), "Mend this."),
+        (OSError(errno.ENOSPC, "No space left on device"), "The disk is full"),
+        (RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 576 vs 470"), "The disk is full"),
+        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "The disk is full"),
+        (MemoryError(), "The memory ran out"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "The memory ran out"),
+        (ValueError("odd\nthing"), "The run stopped unexpectedly (ValueError: odd); the whole story is in log.txt."),
+        (KeyError(), "The run stopped unexpectedly (KeyError: no message)"),
+    ],
+)
+def test_sentences(error: Exception, words: str) -> None:
+    assert sentence(error).startswith(words)
