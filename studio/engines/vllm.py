@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -85,6 +87,8 @@ def prepare(
 ) -> list[str]:
     """Write what vLLM is to read into ``folder`` (template, stop tokens) and give its argv. ``context`` in tokens, ``share`` of the GPU."""
     weights = Path(root.path)
+    for file in weights.glob("*.safetensors"):
+        _header(file)  # a damaged file is told now and not in half a minute
     template = template_for(weights)
     write_atomic(folder / "template.jinja", template.text)
     write_json(folder / "generation" / "generation_config.json", {"eos_token_id": _stop_ids(weights)})
@@ -102,16 +106,61 @@ def prepare(
         f"--chat-template={folder / 'template.jinja'}",
         "--middleware=studio_guard.Guard",
     ]
+    config = model_config(weights)
+    if "vision_config" in config:
+        argv.append("--language-model-only")
+    paths = {adapter.id: _fitting(Path(adapter.path), weights, folder / "adapters" / adapter.id) for adapter in adapters}
     if adapters:
         argv += ["--enable-lora", f"--max-lora-rank={lora_rank(adapters)}", f"--max-loras={min(4, len(adapters))}", "--lora-modules"]
-        argv += [msgspec.json.encode({"name": a.id, "path": a.path, "base_model_name": root.id}).decode() for a in adapters]
-    if "linear_attention" in (model_config(weights).get("layer_types") or []):
+        argv += [msgspec.json.encode({"name": a.id, "path": str(paths[a.id]), "base_model_name": root.id}).decode() for a in adapters]
+    if "linear_attention" in (config.get("layer_types") or []):
         argv.append("--max-num-seqs=8")  # more "exceeds available Mamba cache blocks" on small cards
     if environment.kind == "cpu":
         argv.append("--enforce-eager")
     elif memory := gpu_memory():
         argv.append(f"--gpu-memory-utilization={memory_share(memory, share)}")
     return argv
+
+
+INNER = "base_model.model.model."
+"""What PEFT puts before the names inside a causal language model."""
+
+
+def _fitting(adapter: Path, weights: Path, copy: Path) -> Path:
+    """The adapter's folder, or a renamed copy that fits; StudioError if none of its layers is in the weights.
+
+    vLLM 0.32 ignores an adapter whose names fit nothing, without a word: every reply is then exactly the base's. It happens on a
+    hub Qwen3.5, a vision-language model whose adapters are trained on the text class inside.
+    """
+    there = {name.rpartition(".")[0] for file in weights.glob("*.safetensors") for name in _header(file)[0]}
+    file = adapter / "adapter_model.safetensors"
+    names = {name: name.replace(INNER, f"{INNER}language_model.", 1) for name in _header(file)[0] if name != "__metadata__"}
+
+    def fits(found: Iterable[str]) -> bool:
+        return any(name.removeprefix("base_model.model.").partition(".lora_")[0] in there for name in found)
+
+    if fits(names):
+        return adapter
+    if not fits(names.values()):
+        raise StudioError(f"vLLM would ignore the adapter {adapter}: none of its layers is in {weights}; merge it, or use the embedded engine.")
+    copy.mkdir(parents=True, mode=0o700)
+    (copy / "adapter_config.json").write_bytes((adapter / "adapter_config.json").read_bytes())
+    entries, data = _header(file)
+    header = msgspec.json.encode({names.get(name, name): entry for name, entry in entries.items()})
+    header += b" " * (-len(header) % 8)
+    write_atomic(copy / file.name, struct.pack("<Q", len(header)) + header + file.read_bytes()[data:])
+    return copy
+
+
+def _header(file: Path) -> tuple[dict[str, Any], int]:
+    """Tensors of a safetensors file by name, and where their data begin."""
+    try:
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            entries: dict[str, Any] = msgspec.json.decode(opened.read(length))
+    except (OSError, struct.error, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StudioError(f"{file} is incomplete or damaged ({error}); make or fetch the checkpoint again.") from error
+    return entries, 8 + length
 
 
 def _stop_ids(weights: Path) -> list[int]:
@@ -179,7 +228,7 @@ FAILURES: tuple[tuple[str, str], ...] = (
         "The context asked for is longer than the model's own; choose a shorter one.",
     ),
     (
-        r"[Ss]afetensor|Expecting value: line|Cannot find any model weights|deserializing header|Invalid repository ID"
+        r"[Ss]afetensor|line \d+ column \d+ \(char|Cannot find any model weights|deserializing header|Invalid repository ID"
         r"|does not (appear to )?have .*config\.json|KeyError: '?model\.",
         "The model folder is incomplete or damaged; make or fetch the checkpoint again.",
     ),

@@ -62,7 +62,9 @@ async def test_adapters_differ_and_agree_with_the_embedded_engine(started: dict[
     names = ("base", "sft-1", "sft-2")
     replies = await asyncio.gather(*(reply(started[name], name, sampler) for name in names))
     assert len({text for text, _, _ in replies}) == 3
-    assert (await reply(started["sft-1"], "sft-1", sampler))[0] == replies[1][0], "the seed holds"
+    # Alone both times: vLLM computes a batch together, and in bf16 that may tip a token.
+    alone = [(await reply(started["sft-1"], "sft-1", sampler))[0] for _ in range(2)]
+    assert alone[0] == alone[1], "the seed holds"
     scores = {name: await client.score(started[name], name, ASKED, "The lamp is lit.") for name in names}
     assert len(set(scores.values())) == 3
     for name, value in scores.items():
@@ -117,7 +119,12 @@ def test_a_broken_model_folder_is_one_sentence(family: Persona, serving: environ
     folder.mkdir()
     for file in source.iterdir():
         (folder / file.name).write_bytes(file.read_bytes()[: 3000 if file.suffix == ".safetensors" else None])
-    (server,) = servers.start(family, [Checkpoint("cpt-9", "cpt-9", "cpt", path=str(folder))], "vllm")
+    broken = Checkpoint("cpt-9", "cpt-9", "cpt", path=str(folder))
+    with pytest.raises(StudioError, match=r"model\.safetensors is incomplete or damaged"):
+        servers.start(family, [broken], "vllm")
+    whole = (source / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])  # its header is whole: only vLLM will see it
+    (server,) = servers.start(family, [broken], "vllm")
     with pytest.raises(StudioError, match=r"^vllm-\d+ did not start: The model folder is incomplete or damaged.*\(vLLM: ") as raised:
         servers.wait_ready(server)
     assert "\n" not in str(raised.value)

@@ -1,0 +1,73 @@
+"""What vLLM is told, without starting it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from engine_family import chosen
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from studio.engines import vllm
+from studio.engines.environment import ServingEnvironment
+from studio.errors import StudioError
+from studio.persona.folder import Persona
+
+HERE = ServingEnvironment("cpu", Path(sys.prefix), True, "")
+
+
+def test_the_command_line_has_the_adapters_and_no_key(family: Persona, tmp_path: Path) -> None:
+    root, *adapters = chosen(family, "base", "sft-1", "sft-2")
+    argv = vllm.prepare(tmp_path, HERE, root, adapters, 8123, 100_000)
+    assert {"--host=127.0.0.1", "--port=8123", "--max-model-len=2048", "--enable-lora", "--enforce-eager", "--served-model-name=base"} < set(argv)
+    assert "--max-lora-rank=16" in argv, "the ranks are 12"
+    modules = [json.loads(word) for word in argv[argv.index("--lora-modules") + 1 :] if word.startswith("{")]
+    assert [(m["name"], m["path"]) for m in modules] == [(a.id, a.path) for a in adapters]
+    stops = json.loads((tmp_path / "generation" / "generation_config.json").read_bytes())
+    assert stops == {"eos_token_id": [2, 0]}, "<|im_end|>, <|endoftext|>"
+    assert "<|im_start|>" in (tmp_path / "template.jinja").read_text()
+    given = vllm.variables(HERE, "secret")
+    assert given["VLLM_API_KEY"] == "secret" and given["HF_HUB_OFFLINE"] == "1" and "HF_TOKEN" not in given
+    assert not any("secret" in word for word in argv)
+
+
+def test_an_adapter_on_a_vision_wrapper_gets_the_names_vllm_looks_for(family: Persona, tmp_path: Path, pocket: Path) -> None:
+    """vLLM ignores names that fit nothing: replies would be the base's, silently."""
+    wrapper = tmp_path / "wrapper"
+    wrapper.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (wrapper / name).write_bytes((pocket / name).read_bytes())
+    weights = load_file(pocket / "model.safetensors")
+    save_file({name.replace("model.", "model.language_model.", 1): t for name, t in weights.items()}, wrapper / "model.safetensors")
+    (adapter,) = chosen(family, "sft-1")
+    original = Path(adapter.path)
+    assert vllm._fitting(original, pocket, tmp_path / "copy") == original
+    copy = vllm._fitting(original, wrapper, tmp_path / "copy")
+    before, after = (load_file(folder / "adapter_model.safetensors") for folder in (original, copy))
+    assert len(after) == len(before) > 50
+    with safe_open(wrapper / "model.safetensors", "pt") as opened:
+        there = set(opened.keys())
+    for name, tensor in after.items():
+        assert name.removeprefix("base_model.model.").partition(".lora_")[0] + ".weight" in there
+        assert tensor.equal(before[name.replace("language_model.", "")])
+    save_file({"model.other.weight": next(iter(weights.values()))}, wrapper / "model.safetensors")
+    with pytest.raises(StudioError, match="vLLM would ignore the adapter"):
+        vllm._fitting(original, wrapper, tmp_path / "copy2")
+
+
+@pytest.mark.parametrize(("rank", "told"), [(1, 1), (8, 8), (9, 16), (33, 64), (512, 512)])
+def test_the_rank_is_one_that_vllm_takes(family: Persona, tmp_path: Path, rank: int, told: int) -> None:
+    (adapter,) = chosen(family, "sft-1")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 1, "rank_pattern": {"x": rank}}))
+    assert vllm.lora_rank([msgspec.structs.replace(adapter, path=str(tmp_path))]) == told
+
+
+def test_a_rank_that_is_too_high_is_refused(family: Persona, tmp_path: Path) -> None:
+    (adapter,) = chosen(family, "sft-1")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 1024}))
+    with pytest.raises(StudioError, match="up to 512"):
+        vllm.lora_rank([msgspec.structs.replace(adapter, path=str(tmp_path))])
