@@ -6,7 +6,7 @@ Every row that is not kept is counted under its reason, with its line.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,11 @@ class BadRow(Exception):
         self.reason = reason
 
 
-def read_file(path: Path, report: AddReport, asked: str = "") -> Iterator[Conversation]:
-    """The good conversations of a file; the others go into ``report`` with their reasons."""
+def read_file(path: Path, report: AddReport, asked: str = "", roles: Mapping[str, str] | None = None) -> Iterator[Conversation]:
+    """The good conversations of a file; the others go into ``report`` with their reasons.
+
+    ``roles`` gives the role of messages by their ``name``, before their own.
+    """
     name = str(path)
     try:
         text, encoding = decode(path.read_bytes())
@@ -78,7 +81,7 @@ def read_file(path: Path, report: AddReport, asked: str = "") -> Iterator[Conver
                 kind_seen = report.format if kind in report.format.split(", ") else f"{report.format}, {kind}"
                 report.format = kind_seen
             report.format = report.format or kind
-            yield Conversation(_mend(_messages(raw, kind), report), line)
+            yield Conversation(_mend(_messages(raw, kind, roles or {}), report), line)
         except BadRow as bad:
             report.drop(bad.reason, Fault(name, line, str(bad)))
 
@@ -109,7 +112,7 @@ def detect(raw: Any) -> str:
     raise BadRow("unknown format", "neither 'messages' nor 'conversations' in this row; only messages and ShareGPT rows are read")
 
 
-def _messages(raw: Any, kind: str) -> list[Message]:
+def _messages(raw: Any, kind: str, roles: Mapping[str, str]) -> list[Message]:
     listed = raw.get("messages" if kind == "messages" else "conversations") if isinstance(raw, dict) else None
     if not isinstance(listed, list) or not listed:
         raise BadRow("no messages", "the list of messages is missing or empty")
@@ -126,7 +129,8 @@ def _messages(raw: Any, kind: str) -> list[Message]:
         if not isinstance(content, str):
             raise BadRow("message without text", f"a {role} message holds {type(content).__name__} instead of text")
         name = entry.get("name")
-        found.append(Message(role, content, name if isinstance(name, str) else ""))
+        name = name if isinstance(name, str) else ""
+        found.append(Message(roles.get(name, role), content, name))
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from studio.decoding import keep_original, walk
-from studio.dialogue.formats import FORMATS, Conversation, Message, read_file
+from studio.dialogue.formats import FORMATS, Message, read_file
 from studio.errors import StudioError, UsageError
 from studio.files import append_line, read_lines, sha256_bytes, write_atomic
 from studio.persona.folder import Persona
@@ -72,6 +72,7 @@ def add(persona: Persona, paths: list[Path], asked: str = "", me: str = "", char
     """
     if asked and asked not in FORMATS:
         raise UsageError(f"The format {asked!r} is not read; there are: {', '.join(FORMATS)}.")
+    roles = {name: role for name, role in ((me, "user"), (character, "assistant")) if name}
     report = AddReport()
     with persona.exclusive():
         present = {row.id for row in rows(persona)}
@@ -83,8 +84,8 @@ def add(persona: Persona, paths: list[Path], asked: str = "", me: str = "", char
                 report.drop("not a json or jsonl file", Fault(str(path), 0, "only .jsonl and .json are read as dialogue"))
                 continue
             before = len(new)
-            for conversation in read_file(path, report, asked):
-                messages = _cast(conversation, me, character)
+            for conversation in read_file(path, report, asked, roles):
+                messages = conversation.messages
                 identity = row_id(messages)
                 if identity in present:
                     report.drop("duplicate", Fault(str(path), conversation.line, f"the same conversation is here already ({identity})"))
@@ -99,13 +100,6 @@ def add(persona: Persona, paths: list[Path], asked: str = "", me: str = "", char
         report.kept = len(new)
         _append(persona, new)
     return report
-
-
-def _cast(conversation: Conversation, me: str, character: str) -> list[Message]:
-    if not (me or character):
-        return conversation.messages
-    roles = {me: "user", character: "assistant"} if me and character else {me: "user"} if me else {character: "assistant"}
-    return [Message(roles.get(m.name, m.role), m.content, m.name) for m in conversation.messages]
 
 
 def _append(persona: Persona, new: list[Row]) -> None:

@@ -111,7 +111,10 @@ def prepare(
         argv.append("--language-model-only")
     paths = {adapter.id: _fitting(Path(adapter.path), weights, folder / "adapters" / adapter.id) for adapter in adapters}
     if adapters:
-        argv += ["--enable-lora", f"--max-lora-rank={lora_rank(adapters)}", f"--max-loras={min(4, len(adapters))}", "--lora-modules"]
+        # vLLM 0.32 on CPU gives a base request that is computed together with an adapter's the *last* adapter slot (index -1,
+        # vllm-project/vllm#48421): one slot more than adapters leaves that one empty, which is right.
+        slots = len(adapters) + 1 if environment.kind == "cpu" else min(8, len(adapters))
+        argv += ["--enable-lora", f"--max-lora-rank={lora_rank(adapters)}", f"--max-loras={slots}", "--lora-modules"]
         argv += [msgspec.json.encode({"name": a.id, "path": str(paths[a.id]), "base_model_name": root.id}).decode() for a in adapters]
     if "linear_attention" in (config.get("layer_types") or []):
         argv.append("--max-num-seqs=8")  # more "exceeds available Mamba cache blocks" on small cards

@@ -67,6 +67,9 @@ async def test_adapters_differ_and_agree_with_the_embedded_engine(started: dict[
     assert alone[0] == alone[1], "the seed holds"
     scores = {name: await client.score(started[name], name, ASKED, "The lamp is lit.") for name in names}
     assert len(set(scores.values())) == 3
+    together = await asyncio.gather(*(client.score(started[name], name, ASKED, "The lamp is lit.") for name in names * 4))
+    for name, value in zip(names * 4, together, strict=True):
+        assert value == pytest.approx(scores[name], abs=0.05), f"{name} is itself in mixed company (vllm-project/vllm#48421)"
     for name, value in scores.items():
         # vLLM computes in bf16 (8 bits of mantissa), the embedded engine here in float32: 0.15 nats a sentence were seen.
         assert value == pytest.approx(await client.score(embedded, name, ASKED, "The lamp is lit."), abs=0.3)

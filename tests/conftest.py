@@ -1,0 +1,35 @@
+"""Shared ground: every test has a studio home of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from studio.persona.folder import Persona, create
+
+LORE = "\n\n".join(
+    f"In the year {year} the ferry of {place} carried {year % 97} crates of {thing}, and the keeper wrote down each one of them in the book "
+    f"that lay on the desk by the window. Nobody asked for the {thing} again, but the keeper of {place} kept it dry until the spring of {year + 1}."
+    for year, place, thing in zip(
+        range(1801, 1861), ["Orm", "Luwan", "Brackwater", "Tern"] * 15, ["lamps", "paper", "plums", "bells", "gloves"] * 12, strict=True
+    )
+)
+"""About 17,000 characters of sentences, no two paragraphs alike."""
+
+
+@pytest.fixture(autouse=True)
+def studio_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("STUDIO_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def persona(tmp_path: Path) -> Persona:
+    return create("Wen", parent=tmp_path)
+
+
+@pytest.fixture
+def lore_text() -> str:
+    return LORE
