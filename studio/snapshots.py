@@ -82,7 +82,7 @@ def choose_val(size: int, groups: Iterable[list[int]], key: Callable[[int], str]
             chosen.update(cluster)
         if len(chosen) >= wanted:
             break
-    return chosen or set(min(ordered, key=lambda cluster: len(cluster)))
+    return chosen or set(sorted(ordered, key=len)[0])
 
 
 def freeze(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from argparse import SUPPRESS, ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from studio import __version__
 from studio.errors import StudioError, UsageError
 
+if TYPE_CHECKING:
+    from studio.persona.folder import Persona
+
 VAL_SHARE = 0.1
+"""As in ``studio.snapshots``, which is not imported to print a help text."""
 
 
 class _Parser(ArgumentParser):
@@ -28,6 +31,8 @@ def _parser() -> ArgumentParser:
     top = _Parser(
         prog="studio", description="A terminal workshop for character language models on one GPU. Without a command: the app.", parents=[common]
     )
+    top.add_argument("--readonly", action="store_true", help="the app only looks: nothing is started, changed or voted")
+    top.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal, for selecting text")
     top.add_argument("--version", action="version", version=f"persona studio {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
@@ -152,10 +157,8 @@ def _answer(arguments: Namespace) -> int | None:
     from studio.persona.folder import open_persona
 
     match arguments.command:
-        case "new":
-            return material.new(arguments)
-        case "personas":
-            return material.personas(arguments)
+        case "new" | "personas":
+            return (material.new if arguments.command == "new" else material.personas)(arguments)
         case "fetch":
             return models.fetch(arguments)
         case "demo":
@@ -167,9 +170,9 @@ def _answer(arguments: Namespace) -> int | None:
         case None:
             from studio.tui.app import run
 
-            return run(Path(arguments.persona) if arguments.persona else None)
+            return run(Path(arguments.persona) if arguments.persona else None, arguments.readonly, not arguments.no_mouse)
     persona = open_persona(Path(arguments.persona) if arguments.persona else None)
-    answers = {
+    answers: dict[str, Callable[[Namespace, Persona], int | None]] = {
         "lore": material.lore,
         "dialogue": material.dialogue,
         "snapshots": material.snapshots,
@@ -183,14 +186,14 @@ def _answer(arguments: Namespace) -> int | None:
         "probe": models.probe,
         "review": reviewing.review,
     }
-    return answers[arguments.command](arguments, persona)  # type: ignore[operator, no-any-return]
+    return answers[arguments.command](arguments, persona)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit code 0 done, 1 failed, 2 wrong use, 130 interrupted; never a traceback."""
     os.umask(0o077)
     try:
-        arguments = _parser().parse_args(argv, Namespace(persona="", json=False))
+        arguments = _parser().parse_args(argv, Namespace(persona="", json=False, readonly=False, no_mouse=False))
         return _answer(arguments) or 0
     except UsageError as error:
         print(f"studio: {error}", file=sys.stderr)
@@ -205,24 +208,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        return _crashed(error)
+        from studio.crash import record
 
-
-def _crashed(error: Exception) -> int:
-    """A fault of the studio: one sentence, and the whole story in a file."""
-    from studio.home import home
-
-    log = home() / "crash.log"
-    first = str(error).split("\n", 1)[0]
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8") as file:
-            traceback.print_exc(file=file)
-        where = f"the whole story is in {log}"
-    except OSError:
-        where = "and its story could not be written to disk"
-    print(f"studio: something went wrong inside the studio ({type(error).__name__}: {first}); {where}.", file=sys.stderr)
-    return 1
+        print(f"studio: {record(error)}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

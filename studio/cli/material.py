@@ -18,7 +18,7 @@ FAULTS_SHOWN = 20
 """Faults printed at most; ``--json`` has them all."""
 
 
-def new(arguments: Namespace) -> None:
+def new(arguments: Namespace) -> int:
     from studio.home import samples
 
     parent = Path(arguments.dir) if arguments.dir else Path.cwd()
@@ -32,12 +32,13 @@ def new(arguments: Namespace) -> None:
         persona = create(arguments.name, arguments.base, Path(arguments.card) if arguments.card else None, parent)
     if arguments.json:
         output.json({"name": persona.name, "path": str(persona.root), "base": persona.manifest.base})
-        return
+        return 0
     output.say(f"{persona.name} lives in {persona.root}, on the base {persona.manifest.base}.")
     output.say(f"Next: cd {persona.root} && studio lore add PATH, studio dialogue add PATH; or open it with: studio")
+    return 0
 
 
-def personas(arguments: Namespace) -> None:
+def personas(arguments: Namespace) -> int:
     from studio.home import known_personas
 
     rows = []
@@ -54,6 +55,7 @@ def personas(arguments: Namespace) -> None:
         output.table(("persona", "base", "folder"), [(row["name"], row["base"], row["path"]) for row in rows])
     else:
         output.say("No persona on this machine yet; make one with: studio new NAME, or see one made with: studio demo")
+    return 0
 
 
 def _report(report: AddReport, as_json: bool, noun: str) -> int:

@@ -55,7 +55,7 @@ def print_tree(found: list[Checkpoint]) -> None:
     output.table(("checkpoint", "stage", "train", "val", "gap", "size"), rows, "llrrrr")
 
 
-def fetch(arguments: Namespace) -> None:
+def fetch(arguments: Namespace) -> int:
     from studio.checkpoints.fetch import fetch_base
 
     path = fetch_base(arguments.base, output.progress)
@@ -63,6 +63,7 @@ def fetch(arguments: Namespace) -> None:
         output.json({"base": arguments.base, "path": str(path)})
     else:
         output.say(f"{arguments.base} is in {path}.")
+    return 0
 
 
 def doctor(arguments: Namespace) -> int:

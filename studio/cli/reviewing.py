@@ -149,7 +149,7 @@ def _rank(arguments: Namespace, persona: Persona) -> None:
 
 def _list(arguments: Namespace, persona: Persona) -> None:
     cast_votes = votes(persona)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": r.id,
             "checkpoints": r.checkpoints,

@@ -54,6 +54,7 @@ def run_job(path: Path, lease: int) -> int | None:
 
 def main(path: Path, lease: int, ready: int) -> None:
     os.umask(0o077)
+    os.nice(10)  # the job may use every core: the app and a reply being streamed come first
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an inherited "ignore" would make every exit code 0
     signal.signal(signal.SIGTERM, lambda *_: (path / "cancel").touch())

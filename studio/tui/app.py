@@ -69,9 +69,11 @@ class StudioApp(App[Path]):
     Tooltip { display: none; }
     """
 
-    def __init__(self, persona: Persona | None, readonly: bool = False) -> None:
+    def __init__(self, persona: Persona | None, readonly: bool = False, review: list[str] | None = None) -> None:
         super().__init__()
         self.persona = persona
+        self.review = review
+        """Checkpoints whose review is opened at once; an empty list: the newest review. None: the first screen."""
         self.readonly = readonly
         """Nothing is changed: what would is refused with a sentence."""
         self.marked: list[str] = []
@@ -90,6 +92,10 @@ class StudioApp(App[Path]):
         self.switch_mode("persona" if self.persona else "welcome")
         self.heart.persona = self.persona
         self.heart.start()
+        if self.persona and self.review is not None:
+            from studio.tui.review.screen import ReviewScreen
+
+            self.push_screen(ReviewScreen(self.persona, self.review or None))
 
     def on_unmount(self) -> None:
         self.heart.stop()
@@ -157,16 +163,17 @@ class StudioApp(App[Path]):
         """Textual 8.2.8 prints a traceback with the locals of every frame here, keys and private text among them. We print a sentence."""
         import sys
 
-        from studio.tui.crash import record
+        from studio.crash import record
 
         error = sys.exc_info()[1] or self._exception
         self.crash = record(error) if error else "Something went wrong inside the studio."
         self._close_messages_no_wait()
 
 
-def run(persona_root: Path | None = None, readonly: bool = False, mouse: bool = True) -> int:
+def run(persona_root: Path | None = None, readonly: bool = False, mouse: bool = True, review: list[str] | None = None) -> int:
     """Open the app on a persona (default: the one around the current folder; without one, the start screen). Returns the exit code.
 
+    ``review`` opens the review of those checkpoints (of the newest sitting, if empty) over it.
     Raises StudioError if ``persona_root`` is given and is no persona.
     """
     import sys
@@ -178,14 +185,14 @@ def run(persona_root: Path | None = None, readonly: bool = False, mouse: bool = 
     wanted = persona_root
     while True:
         persona = _find(wanted)
-        app = StudioApp(persona, readonly)
+        app = StudioApp(persona, readonly, review)
         chosen = app.run(mouse=mouse and not os.environ.get("STUDIO_NO_MOUSE"))
         if app.crash:
             print(f"studio: {app.crash}", file=sys.stderr)
             return 1
         if chosen is None:
             return app.return_code or 0
-        wanted = chosen
+        wanted, review = chosen, None
 
 
 def _find(root: Path | None) -> Persona | None:

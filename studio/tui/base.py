@@ -103,7 +103,7 @@ class StudioScreen(Screen[Any]):
             except StudioError as error:
                 message = Failed(str(error), otherwise)
             except Exception as error:
-                from studio.tui.crash import record
+                from studio.crash import record
 
                 message = Failed(record(error), otherwise)
             try:

@@ -464,7 +464,7 @@ class ReviewScreen(Screen[None]):
             except StudioError as error:
                 self._tell(Trouble(str(error), engine=True))
             except Exception as error:
-                from studio.tui.crash import record
+                from studio.crash import record
 
                 self._tell(Trouble(record(error), engine=True))
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from studio.checkpoints.store import Checkpoint, tree
+from studio.jobs.telling import GAP_ALARM
 from studio.text import size
 from studio.tui.look import Line, short_path
 from studio.tui.table import Column, Row
-
-GAP_ALARM = 0.10
 
 COLUMNS = (
     Column("checkpoint", 0, least=28, raw=True),

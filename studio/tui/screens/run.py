@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from studio.jobs import control
 from studio.jobs.runs import ENDED, QUEUED, RUNNING, EventReader, Run, read_run
+from studio.jobs.telling import GAP_ALARM
 from studio.text import duration, one_line, size
 from studio.tui.actions import bindings_of
 from studio.tui.chart import Chart, Curves, Point, smoothed
@@ -20,9 +21,6 @@ from studio.tui.pager import Pager
 from studio.tui.pulse import Pulse
 from studio.tui.screens.reader import ReaderScreen
 from studio.tui.screens.train import SIGNS, STATE_KINDS, RunActions, bar, took
-
-GAP_ALARM = 0.10
-"""Validation loss more than this share above the training loss: she recites instead of learning."""
 
 RATE_WINDOW = 60
 """Steps over whose times the rate behind the remaining time is measured."""
@@ -102,7 +100,7 @@ class Told:
 
 def event_line(event: dict[str, Any]) -> Line:
     """An event as one line with its time; empty for those only the chart needs."""
-    from studio.cli.training import event_line as in_words
+    from studio.jobs.telling import event_line as in_words
 
     text = in_words(event)
     if not text:

@@ -1,0 +1,44 @@
+"""A run's events in words, the same in both faces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from studio.jobs.runs import RUNNING
+from studio.text import size
+
+GAP_ALARM = 0.10
+"""Train and validation loss should stay within 10 % of each other (reference workflow); above it she starts to recite."""
+
+
+def event_line(event: dict[str, Any]) -> str:
+    """An event as one line for people; empty for those that only charts need."""
+    match event["kind"]:
+        case "phase":
+            return str(event.get("name", ""))
+        case "data":
+            left_out = ", ".join(f"{n} {why}" for why, n in event.get("dropped", {}).items())
+            rows = f"{event.get('train_rows', 0):,} rows, {event.get('kept_tokens') or event.get('tokens') or 0:,} tokens"
+            return (
+                rows
+                + (f", {event['loss_tokens']:,} learned from" if event.get("loss_tokens") else "")
+                + (f"; dropped: {left_out}" if left_out else "")
+            )
+        case "plan":
+            return f"{event.get('steps'):,} steps, {event.get('trainable') or 0:,} of {event.get('parameters') or 0:,} parameters trained"
+        case "eval":
+            gap = event.get("gap")
+            note = "" if gap is None else f", gap {gap:+.1%}" + (" OVER 10 %" if gap > GAP_ALARM else "")
+            trained = f", train {event['train_loss']:.3f}" if event.get("train_loss") is not None else ""
+            return f"step {event['step']}: val {event['val_loss']:.3f}{trained}{note}"
+        case "checkpoint":
+            return f"checkpoint {event.get('id')} ({size(event.get('bytes') or 0)})"
+        case "warning":
+            return f"! {event.get('text')}"
+        case "resume":
+            return f"resumed at step {event.get('step')}"
+        case "stopping":
+            return f"stopping: {event.get('reason')}"
+        case "state":
+            return str(event.get("message") or "") if event.get("state") != RUNNING else ""
+    return ""
