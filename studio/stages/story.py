@@ -52,9 +52,18 @@ class Story:
     def start(self) -> None:
         import torch
 
-        device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.processor() or platform.machine()
+        device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else processor_name()
         versions = {name: version(name) for name in ("torch", "transformers", "trl", "peft")}
         self.event("start", versions={"python": platform.python_version(), **versions}, device=device, threads=torch.get_num_threads())
+
+
+def processor_name() -> str:
+    """What the machine calls its processor (Linux), else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def peak_memory() -> int:

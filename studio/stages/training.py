@@ -7,6 +7,7 @@ would let them read each other); the loss is averaged over the tokens of a whole
 
 from __future__ import annotations
 
+import shutil
 import time
 from math import ceil
 from pathlib import Path
@@ -201,7 +202,12 @@ class StudioTrainer(SFTTrainer):
         """A state is no model to publish."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        Trainer._save_checkpoint(self, model, trial)
+        try:
+            Trainer._save_checkpoint(self, model, trial)
+        except BaseException:
+            # On a full disk the half-written state is what must go first; the last whole one stays.
+            shutil.rmtree(resume.staging(self.run), ignore_errors=True)
+            raise
         step = int(self.state.global_step)
         marker = resume.Marker(step=step, files={}, plan=self.fingerprint, counted=self.counted.as_dict(self.story.seconds))
         resume.keep(self.run, resume.staging(self.run) / f"checkpoint-{step}", marker, self.keep_states)
@@ -270,7 +276,7 @@ class Watch(TrainerCallback):
             self.write_checkpoint(self.epoch_ends[state.global_step], measured)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.story.event("state", step=state.global_step)
+        self.story.event("saved", step=state.global_step)
 
 
 def settings(run: Path, recipe: Cpt | Sft, plan: Plan, precision: Precision) -> SFTConfig:

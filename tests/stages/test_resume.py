@@ -22,7 +22,7 @@ def test_killed_in_the_middle_and_rerun(make_run: MakeRun) -> None:
     done(whole)
 
     def past_a_state() -> bool:
-        states = events(killed, "state")
+        states = events(killed, "saved")
         return len(states) > 3 and bool(events(killed, "step")) and events(killed, "step")[-1]["step"] > states[-1]["step"]
 
     assert hit_after(killed, process, past_a_state, signal.SIGKILL) == -signal.SIGKILL
