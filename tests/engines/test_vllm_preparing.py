@@ -30,7 +30,7 @@ def test_the_command_line_has_the_adapters_and_no_key(family: Persona, tmp_path:
     stops = json.loads((tmp_path / "generation" / "generation_config.json").read_bytes())
     assert stops == {"eos_token_id": [2, 0]}, "<|im_end|>, <|endoftext|>"
     assert "<|im_start|>" in (tmp_path / "template.jinja").read_text()
-    given = vllm.variables(HERE, "secret")
+    given = vllm.variables(HERE, tmp_path, "secret")
     assert given["VLLM_API_KEY"] == "secret" and given["HF_HUB_OFFLINE"] == "1" and "HF_TOKEN" not in given
     assert not any("secret" in word for word in argv)
 

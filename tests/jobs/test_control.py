@@ -1,0 +1,162 @@
+"""Jobs that outlive whoever started them: real trainings of the pocket base, really killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from studio import launch
+from studio.errors import StudioError
+from studio.jobs import control, lease, processes
+from studio.jobs.runs import CANCELLED, DONE, INTERRUPTED, QUEUED, RUNNING, Run, append_event, read_events, read_run
+from studio.persona.folder import Persona
+from studio.recipes.files import resolve
+
+
+def start(persona: Persona, epochs: float = 1) -> Run:
+    small = [f"epochs={epochs}", "length=64", "batch=4", "evals_per_epoch=1", "learning_rate=1e-3", "gradient_checkpointing=false"]
+    return launch.start(persona, "cpt", resolve(persona, "cpt", settings=small))
+
+
+def wait(run: Run, until: Callable[[Run], object], seconds: float = 180) -> Run:
+    """The run once ``until`` holds. Fails with the run's log if that never comes."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        now = control.settle(read_run(run.path))
+        if until(now):
+            return now
+        time.sleep(0.1)
+    raise AssertionError(f"{run.id} is {read_run(run.path).status}\n{control.log_tail(run.path)}")
+
+
+def ended(run: Run) -> bool:
+    return run.status.state not in (QUEUED, RUNNING)
+
+
+def training(run: Run) -> bool:
+    return run.status.state == RUNNING and any(e["kind"] == "step" for e in read_events(run.path))
+
+
+def stage_pid(run: Run) -> int:
+    for pid in processes.members(run.path):
+        if b"studio.stages" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return pid
+    raise AssertionError("no stage process")
+
+
+def runner_pid(run: Run) -> int:
+    for pid in processes.members(run.path):
+        if b"studio.jobs.runner" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return pid
+    raise AssertionError("no runner process")
+
+
+def assert_nothing_left(run: Run) -> None:
+    deadline = time.monotonic() + 10
+    while processes.members(run.path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes.members(run.path) == []
+
+
+def test_two_runs_take_turns_and_both_end_well(trained: Persona) -> None:
+    first, second = start(trained), start(trained)
+    assert wait(second, ended).status.state == DONE
+    assert read_run(first.path).status.state == DONE
+    spans = sorted((s.started, s.ended) for s in (read_run(first.path).status, read_run(second.path).status))
+    assert spans[0][1] <= spans[1][0] + 0.5, "the device was given to two runs at once"
+    assert first.id != second.id and (trained.checkpoints / f"{first.id}-e1" / "checkpoint.toml").is_file()
+    assert_nothing_left(second)
+    descriptor = lease.take(alone=True)
+    assert descriptor is not None, "the lease was not given back"
+    os.close(descriptor)
+
+
+def test_it_goes_on_when_whoever_started_it_is_killed(trained: Persona) -> None:
+    code = "import sys; from tests.jobs.test_control import start; from studio.persona.folder import open_persona; from pathlib import Path\n"
+    code += "print(start(open_persona(Path(sys.argv[1])), 1).id, flush=True); import time; time.sleep(60)"
+    app = subprocess.Popen([sys.executable, "-c", code, str(trained.root)], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert app.stdout
+    run = control.run(trained, app.stdout.readline().strip())
+    os.killpg(app.pid, signal.SIGKILL)
+    app.wait()
+    assert wait(run, ended).status.state == DONE
+
+
+def test_a_killed_runner_loses_neither_the_job_nor_its_outcome(trained: Persona) -> None:
+    run = start(trained, epochs=2)
+    wait(run, training)
+    os.kill(runner_pid(run), signal.SIGKILL)
+    time.sleep(0.5)
+    assert control.settle(read_run(run.path)).status.state == RUNNING
+    assert lease.take(alone=True) is None, "the device was given away while the job still ran"
+    assert wait(run, ended).status.state == DONE
+
+
+def test_a_killed_job_is_interrupted_and_resumes(trained: Persona) -> None:
+    run = start(trained, epochs=3)
+    wait(run, lambda r: training(r) and any((r.path / "trainer").glob("*")))
+    os.kill(stage_pid(run), signal.SIGKILL)
+    stopped = wait(run, ended)
+    assert stopped.status.state == INTERRUPTED and "retry" in stopped.status.message
+    assert_nothing_left(run)
+    control.retry(trained, run.id)
+    done = wait(run, ended)
+    assert done.status.state == DONE and done.status.attempts == 2
+    assert any(e["kind"] == "resume" for e in read_events(run.path))
+    steps = [e["step"] for e in read_events(run.path) if e["kind"] == "eval" and e["step"]]
+    assert max(steps) == done.status.steps
+    with pytest.raises(StudioError, match="only failed, cancelled"):
+        control.retry(trained, run.id)
+
+
+def test_cancel_saves_stops_and_can_be_taken_up_again(trained: Persona) -> None:
+    run, waiting = start(trained, epochs=40), start(trained)
+    wait(run, training)
+    assert control.cancel(trained, waiting.id).status.state == CANCELLED
+    control.cancel(trained, run.id)
+    stopped = wait(run, ended)
+    assert stopped.status.state == CANCELLED
+    assert_nothing_left(run)
+    assert any((run.path / "trainer").iterdir()), "no trainer state was saved on the way out"
+    with pytest.raises(StudioError, match="already"):
+        control.cancel(trained, run.id)
+
+
+def test_a_run_whose_processes_are_gone_is_never_shown_as_running(trained: Persona) -> None:
+    run = start(trained, epochs=40)
+    wait(run, training)
+    for pid in (runner_pid(run), stage_pid(run)):
+        os.kill(pid, signal.SIGKILL)
+    assert wait(run, ended).status.state == INTERRUPTED
+
+
+def test_a_torn_event_line_is_waited_for(trained: Persona) -> None:
+    run = control.runs(trained)[0]
+    before = len(read_events(run.path))
+    with (run.path / "events.jsonl").open("ab") as file:
+        file.write(b'{"t": 1, "kind": "phase", "na')
+    assert len(read_events(run.path)) == before
+    append_event(run.path, "phase", name="after")
+    assert [e.get("name") for e in read_events(run.path)[before:]] == ["after"]
+
+
+def test_what_cannot_end_well_is_refused_before_it_is_queued(trained: Persona) -> None:
+    count = len(control.runs(trained))
+    with pytest.raises(StudioError, match="no dialogue snapshot"):
+        launch.start(trained, "sft", resolve(trained, "sft"))
+    with pytest.raises(StudioError, match="at most"):
+        launch.start(trained, "cpt", resolve(trained, "cpt", settings=["length=100000"]))
+    with pytest.raises(StudioError, match="no key"):
+        resolve(trained, "cpt", settings=["leraning_rate=1"])
+    with pytest.raises(StudioError, match="learning_rate"):
+        resolve(trained, "cpt", settings=["learning_rate=much"])
+    with pytest.raises(StudioError, match="no checkpoint"):
+        launch.plan(trained, "cpt", resolve(trained, "cpt"), "nowhere")
+    assert len(control.runs(trained)) == count
