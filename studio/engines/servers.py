@@ -181,7 +181,7 @@ def _start_vllm(persona: Persona, root: Checkpoint, members: list[Checkpoint], p
         key = secrets.token_urlsafe(32)
         argv = vllm.prepare(folder, serving, root, adapters, number, context, share)
         ids = list(dict.fromkeys([*(c.id for c in members), root.id]))
-        return _launch(folder, "vllm", argv, vllm.variables(serving, key), key, number, ids, min(context, context_length(Path(root.path))))
+        return _launch(folder, "vllm", argv, vllm.variables(serving, folder, key), key, number, ids, min(context, context_length(Path(root.path))))
 
 
 def _environment() -> dict[str, str]:

@@ -1,12 +1,14 @@
 """vLLM as a process: its command line, its environment, and its log read for the one sentence that says what went wrong.
 
-Checked against vLLM 0.32.0. Its own key guards ``/v1`` alone; ``guard/studio_guard.py`` closes the rest.
+Checked against vLLM 0.32.0. What runs inside it is in ``inside_vllm/``: its own key guards ``/v1`` alone, ``studio_guard`` closes the
+rest; ``studio_mend`` keeps its CPU engine alive.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -87,6 +89,7 @@ def prepare(
 ) -> list[str]:
     """Write what vLLM is to read into ``folder`` (template, stop tokens) and give its argv. ``context`` in tokens, ``share`` of the GPU."""
     weights = Path(root.path)
+    _write_inside(folder / "python")
     for file in weights.glob("*.safetensors"):
         _header(file)  # a damaged file is told now and not in half a minute
     template = template_for(weights)
@@ -179,8 +182,17 @@ def _stop_ids(weights: Path) -> list[int]:
     return list(dict.fromkeys(number for number in ids if number is not None))
 
 
-def variables(environment: ServingEnvironment, key: str) -> dict[str, str]:
-    """The process environment. Nothing phones home, the hub is not asked, no other key or token is handed on."""
+def _write_inside(folder: Path) -> None:
+    """Our modules for vLLM's processes, with the metadata by which vLLM finds its plugins; on their PYTHONPATH."""
+    shutil.copytree(Path(__file__).parent / "inside_vllm", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    metadata = folder / "studio_inside_vllm-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: studio-inside-vllm\nVersion: 1.0\n", encoding="utf-8")
+    (metadata / "entry_points.txt").write_text("[vllm.general_plugins]\nstudio_mend = studio_mend:mend\n", encoding="utf-8")
+
+
+def variables(environment: ServingEnvironment, folder: Path, key: str) -> dict[str, str]:
+    """The process environment of a server in ``folder``. Nothing phones home, the hub is not asked, no other key or token is handed on."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")}
     kept |= {
         "VLLM_API_KEY": key,
@@ -193,7 +205,7 @@ def variables(environment: ServingEnvironment, key: str) -> dict[str, str]:
         "VLLM_LOOPBACK_IP": "127.0.0.1",
         "GLOO_SOCKET_IFNAME": "lo",
         "PYTHONUNBUFFERED": "1",
-        "PYTHONPATH": str(Path(__file__).parent / "guard"),
+        "PYTHONPATH": str(folder / "python"),
         "VIRTUAL_ENV": str(environment.path),
         "PATH": f"{environment.path / 'bin'}:{os.environ.get('PATH', os.defpath)}",
     }
