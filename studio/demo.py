@@ -39,7 +39,6 @@ def demo(parent: Path | None = None, base: str = "", engine: str = "embedded") -
     _material(persona)
     for stage in ("cpt", "sft"):
         _run(persona, stage, [])
-    _run(persona, "quantize", ["scheme=fp8-dynamic"])
     _run(persona, "quantize", ["scheme=int4-rtn"])
     compared = [BASE, get_checkpoint(persona, "cpt").id, get_checkpoint(persona, "sft").id]
     output.progress(f"Serving {', '.join(compared)} ({engine}) …")

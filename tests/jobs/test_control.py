@@ -101,7 +101,7 @@ def test_a_killed_runner_loses_neither_the_job_nor_its_outcome(trained: Persona)
 
 def test_a_killed_job_is_interrupted_and_resumes(trained: Persona) -> None:
     run = start(trained, epochs=3)
-    wait(run, lambda r: training(r) and any((r.path / "trainer").glob("*")))
+    wait(run, lambda r: any(e["kind"] == "saved" for e in read_events(r.path)))
     os.kill(stage_pid(run), signal.SIGKILL)
     stopped = wait(run, ended)
     assert stopped.status.state == INTERRUPTED and "retry" in stopped.status.message
