@@ -95,6 +95,7 @@ class StudioApp(App[Path]):
         if self.persona and self.review is not None:
             from studio.tui.review.screen import ReviewScreen
 
+            self.switch_mode("review")
             self.push_screen(ReviewScreen(self.persona, self.review or None))
 
     def on_unmount(self) -> None:

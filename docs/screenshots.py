@@ -1,0 +1,65 @@
+"""The README's pictures, taken from the real app over a persona: ``python docs/screenshots.py PERSONA CKPT CKPT``.
+
+The review is asked for real on the embedded engine; nothing on the pictures is made up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from studio.engines import servers
+from studio.persona.folder import open_persona
+from studio.tui.app import StudioApp
+
+HERE = Path(__file__).parent
+SIZE = (104, 30)
+PROMPT = "Which is it to-day, Holmes? You have not spoken since breakfast."
+
+
+async def until(pilot: Any, holds: Callable[[], object], seconds: float = 240) -> None:
+    for _ in range(int(seconds / 0.1)):
+        await pilot.pause(0.1)
+        if holds():
+            return
+    raise SystemExit("the screen did not get there")
+
+
+async def review(root: Path, checkpoints: list[str], prompt: str) -> None:
+    from studio.tui.review.screen import Phase
+
+    app = StudioApp(open_persona(root), review=checkpoints)
+    async with app.run_test(size=SIZE) as pilot:
+        screen: Any = app.screen
+        await until(pilot, lambda: screen.sitting and screen.served)
+        await pilot.press("i")
+        await pilot.press(*prompt, "enter")
+        await until(pilot, lambda: screen.phase is Phase.WAITING)
+        (HERE / "review.svg").write_text(app.export_screenshot(title="persona studio"), encoding="utf-8")
+
+
+async def train(root: Path) -> None:
+    app = StudioApp(open_persona(root))
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("4")
+        await pilot.pause(2)
+        await pilot.press("end", "enter")
+        await pilot.pause(3)
+        (HERE / "train.svg").write_text(app.export_screenshot(title="persona studio"), encoding="utf-8")
+
+
+def main() -> None:
+    root, checkpoints = Path(sys.argv[1]), sys.argv[2:4]
+    prompt = sys.argv[4] if len(sys.argv) > 4 else PROMPT
+    try:
+        asyncio.run(review(root, checkpoints, prompt))
+        asyncio.run(train(root))
+    finally:
+        servers.stop_all(open_persona(root))
+
+
+if __name__ == "__main__":
+    main()
