@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported anywhere: on two cores, two threads that spin for a core which something else holds are ten times slower than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from studio.persona.folder import Persona, create
 
