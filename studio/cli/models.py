@@ -50,7 +50,7 @@ def print_tree(found: list[Checkpoint]) -> None:
         gap = f"{c.metrics['gap']:+.1%}" if "gap" in c.metrics else ""
         weight = size(c.metrics["bytes"]) if "bytes" in c.metrics else ""
         rows.append(
-            ("  " * max(0, depth - 1) + ("└ " if depth else "") + c.id, c.scheme or c.stage, losses["train_loss"], losses["val_loss"], gap, weight)
+            (("└" + "──" * (depth - 1) + " " if depth else "") + c.id, c.scheme or c.stage, losses["train_loss"], losses["val_loss"], gap, weight)
         )
     output.table(("checkpoint", "stage", "train", "val", "gap", "size"), rows, "llrrrr")
 
