@@ -120,6 +120,26 @@ def render(template: Template, messages: list[dict[str, str]], add_generation_pr
     return str(_compiled(template.text).render(messages=messages, add_generation_prompt=add_generation_prompt, **_names(template)))
 
 
+OPEN, CLOSE = "\ufdd0", "\ufdd1"
+"""Unicode noncharacters put around a reply while it is rendered, to find it in the text; no text may contain them."""
+
+
+def take_marks(rendered: str, end_of_turn: str) -> tuple[str, list[tuple[int, int]]]:
+    """A conversation rendered with its replies between OPEN and CLOSE, without these marks, and where in it the loss counts:
+    each reply and the end-of-turn token after it, as ``(start, stop)`` in characters."""
+    text, spans = "", []
+    for piece in rendered.split(OPEN):
+        reply, closed, rest = piece.partition(CLOSE)
+        if not closed:
+            text += piece
+            continue
+        gap = len(rest) - len(rest.lstrip())
+        end = gap + len(end_of_turn) if rest[gap:].startswith(end_of_turn) else 0
+        spans.append((len(text), len(text) + len(reply) + end))
+        text += reply + rest
+    return text, spans
+
+
 def stop_tokens(template: Template) -> list[str]:
     """Tokens at which a reply ends, the end of a turn first."""
     return list(dict.fromkeys((template.end_of_turn, template.eos_token)))

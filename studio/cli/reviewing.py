@@ -44,7 +44,6 @@ def _deal(arguments: Namespace, persona: Persona, names: list[str]) -> None:
     from studio.engines import servers
     from studio.review.generate import play
     from studio.review.probes import load_probes, opening
-    from studio.review.ranking import next_pair
 
     opened = rounds.open_review(persona, names, engine=arguments.engine) if names else rounds.get_review(persona, arguments.review)
     prompts = [(text, "typed") for text in arguments.say]
@@ -56,9 +55,7 @@ def _deal(arguments: Namespace, persona: Persona, names: list[str]) -> None:
     try:
         for text, source in prompts:
             past = rounds.rounds(persona, opened)
-            pair = next_pair([v for v in votes(persona) if v.review == opened.id], opened.checkpoints)
-            if len(opened.checkpoints) > 2:
-                pair = _least_met(opened.checkpoints, past)
+            pair = _least_met(opened.checkpoints, past)
             fresh = rounds.deal(persona, opened, opening(persona, text), pair, past, source)
             finished = asyncio.run(play(persona, opened, fresh, served))
             dealt.append(rounds.record(persona, opened, finished).id)

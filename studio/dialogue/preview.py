@@ -10,13 +10,10 @@ from pathlib import Path
 import msgspec
 
 from studio.checkpoints.base import load_tokenizer, require_base
-from studio.checkpoints.templates import Template, render, template_for
+from studio.checkpoints.templates import CLOSE, OPEN, Template, render, take_marks, template_for
 from studio.dialogue.store import Row, get_row, rows
 from studio.errors import StudioError
 from studio.persona.folder import Persona
-
-OPEN, CLOSE = "\ufdd0", "\ufdd1"
-"""Unicode noncharacters put around a reply while it is rendered, to find it in the text."""
 
 
 class Preview(msgspec.Struct):
@@ -75,16 +72,7 @@ def render_marked(template: Template, messages: list[dict[str, str]]) -> tuple[s
         rendered, whole = render(template, marked), render(template, plain)
     except TemplateError as error:
         raise StudioError(f"The base's chat template refuses this conversation ({error}); it would be left out of training.") from error
-    text, spans = "", []
-    for piece in rendered.split(OPEN):
-        reply, closed, rest = piece.partition(CLOSE)
-        if not closed:
-            text += piece
-            continue
-        gap = len(rest) - len(rest.lstrip())
-        end = gap + len(template.end_of_turn) if rest[gap:].startswith(template.end_of_turn) else 0
-        spans.append((len(text), len(text) + len(reply) + end))
-        text += reply + rest
+    text, spans = take_marks(rendered, template.end_of_turn)
     if text != whole:
         raise StudioError("The base's own chat template changes replies while rendering them; it cannot be trained with.")
     return text, spans

@@ -9,15 +9,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from studio.checkpoints.templates import Template
+from studio.checkpoints.templates import CLOSE, OPEN, Template, take_marks
 from studio.errors import StudioError
 from studio.files import read_lines
 
 IGNORED = -100
 """Label of a token that does not count in the loss (PyTorch's cross-entropy default)."""
-
-OPEN, CLOSE = "\ufdd0", "\ufdd1"
-"""Unicode noncharacters put around a reply while it is rendered, to find it in the text; no text may contain them."""
 
 ROLES = frozenset(("system", "user", "assistant"))
 
@@ -137,16 +134,7 @@ def render_marked(template: Template, messages: list[dict[str, str]], tokenizer:
 
     plain = [{"role": message["role"], "content": message["content"].strip()} for message in messages]
     marked = [message | {"content": OPEN + message["content"] + CLOSE} if message["role"] == "assistant" else message for message in plain]
-    text, spans = "", []
-    for piece in rendered(marked).split(OPEN):
-        reply, closed, rest = piece.partition(CLOSE)
-        if not closed:
-            text += piece
-            continue
-        gap = len(rest) - len(rest.lstrip())
-        end = gap + len(template.end_of_turn) if rest[gap:].startswith(template.end_of_turn) else 0
-        spans.append((len(text), len(text) + len(reply) + end))
-        text += reply + rest
+    text, spans = take_marks(rendered(marked), template.end_of_turn)
     replies = sum(message["role"] == "assistant" for message in plain)
     if len(spans) != replies or text != rendered(plain):
         raise StudioError(
