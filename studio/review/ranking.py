@@ -71,8 +71,8 @@ class Ranking(msgspec.Struct):
 
 
 def counted(votes: Iterable[Vote]) -> list[Vote]:
-    """Votes that say something about strength: cast blind, not skipped, between different checkpoints."""
-    return [v for v in votes if v.blind and v.verdict != "skip" and len({s.checkpoint for s in v.sides}) == 2]
+    """Votes that say something about strength: cast blind, not skipped, not on a round shown once more, between different checkpoints."""
+    return [v for v in votes if v.blind and v.verdict != "skip" and not v.repeat_of and len({s.checkpoint for s in v.sides}) == len(v.sides)]
 
 
 def rank(votes: Iterable[Vote], checkpoints: list[str] | None = None, seed: int = 1) -> Ranking:

@@ -10,6 +10,7 @@ import random
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import tomli_w
@@ -38,6 +39,12 @@ class Review(msgspec.Struct, frozen=True):
     seed: int
     created: str
     engine: str = ""
+    panes: int = 2
+    """Replies side by side in a round, 2 to 4."""
+    reveal: Literal["vote", "end"] = "vote"
+    """When the names are shown: after each vote, or only in the ranking at the end."""
+    talk: Literal["shared", "own"] = "shared"
+    """What goes on after a vote: the winner's reply for all sides, or each side's own."""
 
 
 class Side(msgspec.Struct):
@@ -51,6 +58,17 @@ class Side(msgspec.Struct):
     """``stop`` she ended her turn, ``length`` she was cut off, ``error`` the engine failed."""
     tokens: int = 0
     seconds: float = 0.0
+    """From asking to the end of the reply."""
+    first: float = 0.0
+    """From asking to its first piece of text."""
+    seed: int = 0
+    engine: str = ""
+    own: list[dict[str, str]] = []
+    """What this side was sent where each side keeps its own talk; empty: the round's messages."""
+
+    def sent(self, shared: list[dict[str, str]]) -> list[dict[str, str]]:
+        """What this side was sent, the prompt last."""
+        return self.own or shared
 
 
 class Round(msgspec.Struct):
@@ -64,8 +82,12 @@ class Round(msgspec.Struct):
     sides: list[Side]
     seed: int
     source: str = "typed"
-    """Where the prompt came from: ``typed``, or ``probe:ID``."""
+    """Where the prompt came from: ``typed``, ``probe:ID``, ``dialogue:ROW``, ``greeting`` or ``scene``."""
     t: float = 0.0
+    ahead: bool = False
+    """Its replies were written before it was dealt."""
+    repeat_of: str = ""
+    """The round that it shows once more, sides turned, to see whether the voter agrees with themselves; such a vote is not counted again."""
 
     @property
     def prompt(self) -> str:
