@@ -56,6 +56,17 @@ def read_file(path: Path, report: AddReport, asked: str = "", roles: Mapping[str
 
     ``roles`` gives the role of messages by their ``name``, before their own.
     """
+    for line, raw in read_objects(path, report):
+        try:
+            kind = asked or detect(raw)
+            told(report, kind)
+            yield Conversation(_mend(messages_of(raw, kind, roles or {}), report), line)
+        except BadRow as bad:
+            report.drop(bad.reason, Fault(str(path), line, str(bad)))
+
+
+def read_objects(path: Path, report: AddReport) -> Iterator[tuple[int, Any]]:
+    """``(line, object)`` of a file of JSON lines or one array; each is counted, what is no JSON goes into ``report``."""
     name = str(path)
     try:
         text, encoding = decode(path.read_bytes())
@@ -71,22 +82,21 @@ def read_file(path: Path, report: AddReport, asked: str = "", roles: Mapping[str
         report.read += 1
         report.drop("empty file", Fault(name, 0, "the file is empty"))
         return
-    for line, raw in _objects(name, text, report):
+    for line, raw in _objects(text):
         report.read += 1
-        try:
-            if isinstance(raw, BadRow):
-                raise raw
-            kind = asked or detect(raw)
-            if report.format and report.format != kind:
-                kind_seen = report.format if kind in report.format.split(", ") else f"{report.format}, {kind}"
-                report.format = kind_seen
-            report.format = report.format or kind
-            yield Conversation(_mend(_messages(raw, kind, roles or {}), report), line)
-        except BadRow as bad:
-            report.drop(bad.reason, Fault(name, line, str(bad)))
+        if isinstance(raw, BadRow):
+            report.drop(raw.reason, Fault(name, line, str(raw)))
+        else:
+            yield line, raw
 
 
-def _objects(name: str, text: str, report: AddReport) -> Iterator[tuple[int, Any]]:
+def told(report: AddReport, kind: str) -> None:
+    """Note the format of a row: all that were met, in their order."""
+    if kind not in report.format.split(", "):
+        report.format = f"{report.format}, {kind}" if report.format else kind
+
+
+def _objects(text: str) -> Iterator[tuple[int, Any]]:
     """``(line, object)``: elements of one JSON array, or one object a line. A line that is no JSON gives a BadRow."""
     if text.lstrip().startswith("["):
         try:
@@ -112,34 +122,40 @@ def detect(raw: Any) -> str:
     raise BadRow("unknown format", "neither 'messages' nor 'conversations' in this row; only messages and ShareGPT rows are read")
 
 
-def _messages(raw: Any, kind: str, roles: Mapping[str, str]) -> list[Message]:
+def messages_of(raw: Any, kind: str, roles: Mapping[str, str]) -> list[Message]:
+    """The messages of one row of that format. Raises BadRow."""
     listed = raw.get("messages" if kind == "messages" else "conversations") if isinstance(raw, dict) else None
     if not isinstance(listed, list) or not listed:
         raise BadRow("no messages", "the list of messages is missing or empty")
     found = [Message("system", raw["system"])] if kind == "sharegpt" and isinstance(raw.get("system"), str) and raw["system"].strip() else []
-    for entry in listed:
-        if not isinstance(entry, dict):
-            raise BadRow("broken message", "a message is no JSON object")
-        role, content = (entry.get("role"), entry.get("content")) if kind == "messages" else (entry.get("from"), entry.get("value"))
-        role = _SHAREGPT_ROLES.get(str(role).lower(), "") if kind == "sharegpt" else role
-        if role not in ("system", "user", "assistant"):
-            raise BadRow(
-                "unknown role", f"the role {entry.get('role', entry.get('from'))!r} is none of system, user, assistant (ShareGPT: human, gpt)"
-            )
-        if not isinstance(content, str):
-            raise BadRow("message without text", f"a {role} message holds {type(content).__name__} instead of text")
-        name = entry.get("name")
-        name = name if isinstance(name, str) else ""
-        found.append(Message(roles.get(name, role), content, name))
-    return found
+    return found + [message_of(entry, kind, roles) for entry in listed]
+
+
+def message_of(entry: Any, kind: str, roles: Mapping[str, str]) -> Message:
+    """One message of that format. Raises BadRow."""
+    if not isinstance(entry, dict):
+        raise BadRow("broken message", "a message is no JSON object")
+    role, content = (entry.get("role"), entry.get("content")) if kind == "messages" else (entry.get("from"), entry.get("value"))
+    role = _SHAREGPT_ROLES.get(str(role).lower(), "") if kind == "sharegpt" else role
+    if role not in ("system", "user", "assistant"):
+        raise BadRow("unknown role", f"the role {entry.get('role', entry.get('from'))!r} is none of system, user, assistant (ShareGPT: human, gpt)")
+    if not isinstance(content, str):
+        raise BadRow("message without text", f"a {role} message holds {type(content).__name__} instead of text")
+    name = entry.get("name")
+    name = name if isinstance(name, str) else ""
+    return Message(roles.get(name, role), content, name)
+
+
+def tidy(text: str) -> str:
+    """Text as it is stored: NFC, no white space around it, no lone surrogates."""
+    return unicodedata.normalize("NFC", text).strip().encode("utf-8", "replace").decode()
 
 
 def _mend(messages: list[Message], report: AddReport) -> list[Message]:
     """Empty turns are dropped, neighbours of one side joined, turns after her last cut off: each counted. Raises BadRow if she never speaks."""
     kept: list[Message] = []
     for message in messages:
-        content = unicodedata.normalize("NFC", message.content).strip()
-        content = content.encode("utf-8", "replace").decode()
+        content = tidy(message.content)
         if not content:
             report.changed["empty turn left out"] += 1
             continue

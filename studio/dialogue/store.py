@@ -1,4 +1,4 @@
-"""The dialogue of a persona: shards of 200 rows, the truth, readable and diffable."""
+"""The dialogue of a persona: conversations in shards, each with where it came from."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import msgspec
 from studio.decoding import keep_original, walk
 from studio.dialogue.formats import FORMATS, Message, read_file
 from studio.errors import StudioError, UsageError
-from studio.files import append_line, read_lines, sha256_bytes, write_atomic
+from studio.files import append_line, sha256_bytes
 from studio.persona.folder import Persona
 from studio.reports import AddReport, Fault
+from studio.shards import append_rows, read_rows
+from studio.shards import shards as files_of
 from studio.text import normal
-
-SHARD_ROWS = 200
 
 
 class Row(msgspec.Struct):
@@ -40,20 +40,12 @@ def row_id(messages: list[Message]) -> str:
 
 
 def shards(persona: Persona) -> list[Path]:
-    return sorted(persona.dialogue.glob("[0-9]*.jsonl"))
+    return files_of(persona.dialogue)
 
 
 def rows(persona: Persona) -> Iterator[Row]:
     """Every conversation in order. StudioError naming file and line if a shard is damaged."""
-    for shard in shards(persona):
-        with shard.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    yield msgspec.json.decode(line, type=Row)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                    raise StudioError(f"{shard}:{number}: this row is damaged ({error}); delete the line or restore the file.") from error
+    return read_rows(persona.dialogue, Row)
 
 
 def get_row(persona: Persona, row: str) -> Row:
@@ -98,20 +90,5 @@ def add(persona: Persona, paths: list[Path], asked: str = "", me: str = "", char
                 original = keep_original(persona.sources, path, path.read_bytes())
                 append_line(persona.sources / "index.jsonl", {"kind": "dialogue", "original": original, "from": str(path), "rows": len(new) - before})
         report.kept = len(new)
-        _append(persona, new)
+        append_rows(persona.dialogue, new)
     return report
-
-
-def _append(persona: Persona, new: list[Row]) -> None:
-    """Fill the last shard, then write further ones; each atomically."""
-    existing = shards(persona)
-    number = int(existing[-1].stem) if existing else 0
-    kept = [msgspec.json.encode(value) for _, value in read_lines(existing[-1])] if existing else []
-    if not existing or len(kept) >= SHARD_ROWS:
-        number, kept = number + 1, []
-    waiting = [msgspec.json.encode(row) for row in new]
-    while waiting:
-        room = SHARD_ROWS - len(kept)
-        kept, waiting = kept + waiting[:room], waiting[room:]
-        write_atomic(persona.dialogue / f"{number:04}.jsonl", b"\n".join(kept) + b"\n")
-        number, kept = number + 1, []

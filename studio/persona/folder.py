@@ -69,6 +69,11 @@ class Persona:
         return self.root / "dialogue"
 
     @property
+    def preference(self) -> Path:
+        """Shards ``NNNN.jsonl`` of 200 pairs; made with the first pair."""
+        return self.root / "preference"
+
+    @property
     def sources(self) -> Path:
         """Untouched, read-only originals of everything that was added."""
         return self.root / "sources"
