@@ -17,7 +17,7 @@ from studio.jobs import control
 from studio.jobs.runs import DONE, Inputs, Run, all_runs, read_events
 from studio.persona.folder import Persona
 from studio.recipes.files import from_toml, to_toml
-from studio.recipes.schema import MATERIAL, Cpt, Quantize, Recipe, Sft
+from studio.recipes.schema import MATERIAL, Ahead, Cpt, Quantize, Recipe, Sft, Training
 from studio.snapshots import Snapshot, latest_snapshot, read_snapshot
 from studio.text import size
 
@@ -77,7 +77,7 @@ def prepare(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", s
         root.path = str(require_base(persona.manifest.base))
     check_tokenizer(Path(root.path))
     snapshot = read_snapshot(persona.snapshots / snapshot_id) if snapshot_id else _material(persona, stage, recipe)
-    if not isinstance(recipe, Quantize) and recipe.length > context_length(Path(root.path)):
+    if isinstance(recipe, Training) and recipe.length > context_length(Path(root.path)):
         raise StudioError(
             f"length is {recipe.length:,} but {persona.manifest.base} reads at most {context_length(Path(root.path)):,} tokens; lower length."
         )
@@ -136,7 +136,7 @@ def plan(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -> P
     if isinstance(recipe, Quantize):
         planned.memory = {"weights": parameters * 2}
         planned.disk = int(parameters * {"fp8-dynamic": 1.2, "int8": 1.2}.get(recipe.scheme, 0.9))
-    else:
+    elif isinstance(recipe, Cpt | Sft):
         _plan_training(planned, recipe, snapshot, weights, Path(inputs.data))
         _plan_time(persona, planned, recipe)
     planned.memory["total"] = sum(planned.memory.values())
@@ -207,6 +207,12 @@ def _plan_time(persona: Persona, planned: Plan, recipe: Cpt | Sft) -> None:
             planned.seconds = planned.sequences * recipe.length * recipe.epochs / rates[len(rates) // 2]
             planned.seconds_from = run.id
             return
+
+
+def start_ahead(persona: Persona, review: str, engine: str) -> Run:
+    """Queue the writing of a review's missing replies. An engine that runs meanwhile is used where it serves the checkpoints."""
+    inputs = Inputs(stage="ahead", persona=str(persona.root), parent=review, parent_path="")
+    return control.submit(persona, inputs, to_toml(Ahead(review=review, engine="vllm" if engine == "vllm" else "embedded")))
 
 
 def start(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", snapshot_id: str = "") -> Run:

@@ -84,29 +84,9 @@ def doctor(arguments: Namespace) -> int:
     return 0
 
 
-def ensure_served(persona: Persona, wanted: list[Checkpoint], engine: str, port: int | None = None) -> tuple[dict[str, Server], list[Server]]:
-    """A ready server for each checkpoint id, and those of them that were started here. Running ones are used as they are."""
-    from studio.engines import servers
-
-    found: dict[str, Server] = {}
-    for server in servers.running(persona):
-        if server.engine == engine:
-            found |= dict.fromkeys(server.models, server)
-    missing = [c for c in wanted if c.id not in found]
-    started = servers.start(persona, missing, engine, port) if missing else []  # type: ignore[arg-type]
-    try:
-        for server in started:
-            servers.wait_ready(server, output.progress)
-            found |= dict.fromkeys(server.models, server)
-    except BaseException:
-        for server in started:
-            servers.stop(server)
-        raise
-    return {c.id: found[c.id] for c in wanted}, started
-
-
 def serve(arguments: Namespace, persona: Persona) -> None:
     from studio.engines import servers
+    from studio.engines.sharing import ensure_served
 
     words = arguments.checkpoints
     if words in ([], ["status"]):
@@ -129,7 +109,7 @@ def serve(arguments: Namespace, persona: Persona) -> None:
         output.say(f"Stopped: {', '.join(server.name for server in stopped)}." if stopped else "Nothing was running.")
     else:
         wanted = [get_checkpoint(persona, word) for word in words]
-        served, _ = ensure_served(persona, wanted, arguments.engine, arguments.port)
+        served, _ = ensure_served(persona, wanted, arguments.engine, output.progress, arguments.port)
         unique = list({server.name: server for server in served.values()}.values())
         if arguments.json:
             output.json([_described(server) for server in unique])
@@ -151,24 +131,20 @@ def _sampler(arguments: Namespace) -> Sampler:
 
 def chat(arguments: Namespace, persona: Persona) -> None:
     """Ask several checkpoints side by side, or talk with the first in turns. Servers that were started for it are stopped again."""
-    from studio.engines import servers
+    from studio.engines.sharing import served
 
     wanted = [get_checkpoint(persona, word) for word in arguments.checkpoints]
     if not arguments.say and len(wanted) > 1:
         raise UsageError("Talking in turns is with one checkpoint; give --say TEXT to ask several, or compare them with: studio review")
-    served, started = ensure_served(persona, wanted, arguments.engine)
-    try:
+    with served(persona, wanted, arguments.engine, output.progress) as found:
         if arguments.say:
-            replies = asyncio.run(_ask_all(persona, served, arguments.say, _sampler(arguments)))
+            replies = asyncio.run(_ask_all(persona, found, arguments.say, _sampler(arguments)))
             if arguments.json:
                 output.json([{"checkpoint": name, "reply": reply} for name, reply in replies.items()])
             else:
                 output.side_by_side(list(replies), list(replies.values()), output.width())
         else:
-            _talk(persona, served[wanted[0].id], wanted[0].id, _sampler(arguments))
-    finally:
-        for server in started:
-            servers.stop(server)
+            _talk(persona, found[wanted[0].id], wanted[0].id, _sampler(arguments))
 
 
 async def _ask_all(persona: Persona, served: dict[str, Server], text: str, sampler: Sampler) -> dict[str, str]:
@@ -216,29 +192,25 @@ def _talk(persona: Persona, server: Server, name: str, sampler: Sampler) -> None
 
 
 def probe(arguments: Namespace, persona: Persona) -> None:
-    from studio.engines import servers
+    from studio.engines.sharing import served
     from studio.review.probes import ask, load_probes
 
     wanted = [get_checkpoint(persona, word) for word in arguments.checkpoints]
     probes = load_probes(persona)
     if arguments.limit:
         probes = [p for kind in ("open", "cloze") for p in [x for x in probes if x.kind == kind][: arguments.limit]]
-    served, started = ensure_served(persona, wanted, arguments.engine)
 
-    async def everything() -> dict[str, list[Any]]:
-        results: dict[str, list[Any]] = {name: [] for name in served}
+    async def everything(found: dict[str, Server]) -> dict[str, list[Any]]:
+        results: dict[str, list[Any]] = {name: [] for name in found}
         for p in probes:
-            answers = await asyncio.gather(*(ask(persona, server, name, p, _sampler(arguments)) for name, server in served.items()))
-            for name, answer in zip(served, answers, strict=True):
+            answers = await asyncio.gather(*(ask(persona, server, name, p, _sampler(arguments)) for name, server in found.items()))
+            for name, answer in zip(found, answers, strict=True):
                 results[name].append(answer)
             output.progress(f"{p.id}: {p.prompt}")
         return results
 
-    try:
-        results = asyncio.run(everything())
-    finally:
-        for server in started:
-            servers.stop(server)
+    with served(persona, wanted, arguments.engine, output.progress) as found:
+        results = asyncio.run(everything(found))
     if arguments.json:
         output.json(results)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from argparse import Namespace
 from typing import Any
 
@@ -17,7 +16,7 @@ def review(arguments: Namespace, persona: Persona) -> int | None:
     words = arguments.words
     match words[:1]:
         case ["deal"]:
-            _deal(arguments, persona, words[1:])
+            return _deal(arguments, persona, words[1:])
         case ["next"]:
             _next(arguments, persona)
         case ["vote"]:
@@ -37,55 +36,41 @@ def review(arguments: Namespace, persona: Persona) -> int | None:
     return None
 
 
-def _deal(arguments: Namespace, persona: Persona, names: list[str]) -> None:
-    """Generate rounds for later voting. Prompts come from ``--say`` and ``--probes``."""
-    from studio.checkpoints.store import get_checkpoint
-    from studio.cli.models import ensure_served
-    from studio.engines import servers
-    from studio.review.generate import play
-    from studio.review.probes import load_probes, opening
+def _deal(arguments: Namespace, persona: Persona, names: list[str]) -> int:
+    """Have every checkpoint of a review answer prompts ahead of the sitting. They come from ``--say``, ``--probes`` and ``--held-out``."""
+    from studio import launch
+    from studio.cli.training import follow
+    from studio.review import prompts
+    from studio.review.ahead import Pool, add_prompts
 
-    opened = rounds.open_review(persona, names, engine=arguments.engine) if names else rounds.get_review(persona, arguments.review)
-    prompts = [(text, "typed") for text in arguments.say]
-    prompts += [(p.prompt, f"probe:{p.id}") for p in load_probes(persona) if p.kind == "open"][: arguments.probes] if arguments.probes else []
-    if not prompts:
-        raise UsageError("Nothing to ask: give --say TEXT (more than once for several) or --probes N.")
-    served, started = ensure_served(persona, [get_checkpoint(persona, c) for c in opened.checkpoints], arguments.engine)
-    dealt = []
-    try:
-        for text, source in prompts:
-            past = rounds.rounds(persona, opened)
-            pair = _least_met(opened.checkpoints, past)
-            fresh = rounds.deal(persona, opened, opening(persona, text), pair, past, source)
-            finished = asyncio.run(play(persona, opened, fresh, served))
-            dealt.append(rounds.record(persona, opened, finished).id)
-            output.progress(f"{dealt[-1]}: {text}")
-    finally:
-        for server in started:
-            servers.stop(server)
+    opened = (
+        rounds.open_review(persona, names, engine=arguments.engine, panes=arguments.panes) if names else rounds.get_review(persona, arguments.review)
+    )
+    asked = prompts.written(persona, arguments.say)
+    asked += prompts.probes(persona, arguments.probes) if arguments.probes else []
+    asked += prompts.held_out(persona, arguments.held_out) if arguments.held_out else []
+    add_prompts(persona, opened, asked)
+    pool = Pool(persona, opened)
+    if not pool.prompts:
+        raise UsageError("Nothing to ask: give --say TEXT (more than once for several), --probes N or --held-out N.")
+    run = launch.start_ahead(persona, opened.id, arguments.engine)
+    code = follow(run, quiet=arguments.json) if arguments.wait else 0
+    missing = len(Pool(persona, opened).missing)
     if arguments.json:
-        output.json({"review": opened.id, "rounds": dealt})
+        output.json({"review": opened.id, "run": run.id, "prompts": len(pool.prompts), "missing": missing})
+    elif arguments.wait:
+        output.say(f"{opened.id}: {len(pool.prompts)} prompts are answered; see the first round blind with: studio review next")
     else:
-        output.say(f"{opened.id}: {len(dealt)} rounds are ready; see the first blind with: studio review next")
-
-
-def _least_met(checkpoints: list[str], past: list[rounds.Round]) -> tuple[str, str]:
-    """The pair with the fewest rounds: rounds made ahead have no votes yet that could say which pair is worth most."""
-    from collections import Counter
-    from itertools import combinations
-
-    met = Counter(frozenset(side.checkpoint for side in r.sides) for r in past)
-    return min(combinations(checkpoints, 2), key=lambda pair: met[frozenset(pair)])
-
-
-def _open_round(arguments: Namespace, persona: Persona) -> rounds.Round | None:
-    opened = rounds.get_review(persona, arguments.review)
-    voted = {vote.round for vote in votes(persona)}
-    return next((r for r in rounds.rounds(persona, opened) if r.id not in voted), None)
+        output.say(f"{run.id} is queued and writes {missing} replies for {opened.id}; what is there can be voted on: studio review next")
+    return code
 
 
 def _next(arguments: Namespace, persona: Persona) -> None:
-    waiting = _open_round(arguments, persona)
+    """The oldest round without a vote; else a fresh one from what was written ahead."""
+    from studio.review.sitting import Sitting
+
+    sitting = Sitting(persona, rounds.get_review(persona, arguments.review))
+    waiting = sitting.waiting[0] if sitting.waiting else sitting.deal_ahead()
     if arguments.json:
         blind = None if waiting is None else {"round": waiting.id, "messages": waiting.messages, "replies": [s.reply for s in waiting.sides]}
         output.json(blind)
@@ -93,8 +78,9 @@ def _next(arguments: Namespace, persona: Persona) -> None:
         output.say("Every round has its vote; make more with: studio review deal --say TEXT, or see: studio review rank")
     else:
         output.say(f"{waiting.id}\nyou: {waiting.prompt}\n")
-        output.side_by_side(("1", "2"), [side.reply for side in waiting.sides], output.width())
-        output.say(f"\nstudio review vote {waiting.id} {'|'.join(VERDICTS)}")
+        places = [str(number + 1) for number in range(len(waiting.sides))]
+        output.side_by_side(places, [side.reply for side in waiting.sides], output.width())
+        output.say(f"\nstudio review vote {waiting.id} {'|'.join([*places, *(v for v in VERDICTS if not v.isdigit())])}")
 
 
 def _vote(arguments: Namespace, persona: Persona, words: list[str]) -> None:
@@ -115,7 +101,11 @@ def _vote(arguments: Namespace, persona: Persona, words: list[str]) -> None:
     if arguments.json:
         output.json({"vote": vote.id, "verdict": verdict, "sides": names, "winner": vote.winner.checkpoint if vote.winner else None})
     else:
-        output.say(f"1 was {names[0]}, 2 was {names[1]}." + ("" if vote.blind else " It does not count: a reply named itself."))
+        output.say(
+            ", ".join(f"{n} was {name}" for n, name in enumerate(names, 1))
+            + "."
+            + ("" if vote.blind else " It does not count: a reply named itself.")
+        )
 
 
 def _rank(arguments: Namespace, persona: Persona) -> None:

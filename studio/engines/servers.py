@@ -211,7 +211,7 @@ def _launch(folder: Path, engine: Engine, argv: list[str], environment: dict[str
     """Start the process, holding the GPU's lease where there is a GPU: training waits while anything is served."""
     held = None
     if lease.gpu():
-        held = lease.take(alone=False)
+        held = lease.inherited() or lease.take(alone=False)
         if held is None:
             raise StudioError("The GPU is in use by a training run; wait until it is done or cancel it (studio jobs), then serve.")
     write_atomic(folder / "key", key)

@@ -38,6 +38,20 @@ def lease_file() -> Path:
     return folder / f"{gpu() or 'cpu'}.lock"
 
 
+HELD = "STUDIO_LEASE"
+"""In the environment of a job: the number of the descriptor that holds its lease."""
+
+
+def inherited() -> int | None:
+    """A further descriptor of the lease that this job was started with, for an engine of its own; None outside a job."""
+    number = os.environ.get(HELD, "")
+    if not number.isdigit():
+        return None
+    descriptor = os.dup(int(number))
+    os.set_inheritable(descriptor, True)
+    return descriptor
+
+
 def take(alone: bool) -> int | None:
     """An inheritable descriptor that holds the lease, or None if it is held against us. Closing it (or dying) gives it back."""
     descriptor = os.open(lease_file(), os.O_RDWR | os.O_CREAT, 0o600)

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from studio.jobs import control, processes
+from studio.jobs.lease import HELD
 
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): orphans among our descendants become our children, so that none escapes us."""
@@ -32,7 +33,7 @@ def run_job(path: Path, lease: int) -> int | None:
         stdout=log,
         stderr=log,
         start_new_session=True,
-        env=os.environ | {processes.RUN_VARIABLE: str(path)},
+        env=os.environ | {processes.RUN_VARIABLE: str(path), HELD: str(lease)},
         pass_fds=(lease,),
         cwd=path,
     )

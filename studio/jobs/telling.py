@@ -31,6 +31,8 @@ def event_line(event: dict[str, Any]) -> str:
             note = "" if gap is None else f", gap {gap:+.1%}" + (" OVER 10 %" if gap > GAP_ALARM else "")
             trained = f", train {event['train_loss']:.3f}" if event.get("train_loss") is not None else ""
             return f"step {event['step']}: val {event['val_loss']:.3f}{trained}{note}"
+        case "replies":
+            return f"{event.get('done')} of {event.get('total')} replies are written"
         case "checkpoint":
             return f"checkpoint {event.get('id')} ({size(event.get('bytes') or 0)})"
         case "warning":

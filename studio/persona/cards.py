@@ -47,6 +47,12 @@ class Card:
         names |= {"bot": names["char"]}
         return re.sub(r"\{\{(char|user)\}\}|<(BOT|USER)>", lambda m: names[(m[1] or m[2]).lower()], text, flags=re.IGNORECASE)
 
+    def greetings(self, user: str) -> list[str]:
+        """What she may say first: the greeting and its alternatives, names filled in, each once."""
+        others = self.data.get("alternate_greetings")
+        texts = [self.field("first_mes"), *(t for t in (others if isinstance(others, list) else []) if isinstance(t, str))]
+        return list(dict.fromkeys(self.fill(text, user).strip() for text in texts if text.strip()))
+
     def to_json(self) -> bytes:
         return msgspec.json.format(msgspec.json.encode(self.raw), indent=2) + b"\n"
 

@@ -87,9 +87,16 @@ class Quantize(Struct, kw_only=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0, lt=2**32, description="Which conversations are drawn.")] = 17
 
 
-Recipe = Cpt | Sft | Quantize
+class Ahead(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The replies of a review, written before the sitting."""
 
-STAGES: dict[str, type[Cpt] | type[Sft] | type[Quantize]] = {"cpt": Cpt, "sft": Sft, "quantize": Quantize}
+    review: Annotated[str, Meta(description="Which review.")]
+    engine: Annotated[Literal["embedded", "vllm"], Meta(description="What answers.")] = "embedded"
+
+
+Recipe = Cpt | Sft | Quantize | Ahead
+
+STAGES: dict[str, type[Cpt] | type[Sft] | type[Quantize] | type[Ahead]] = {"cpt": Cpt, "sft": Sft, "quantize": Quantize, "ahead": Ahead}
 """Stages that can be run, by name."""
 
 MATERIAL = {"cpt": "lore", "sft": "dialogue", "quantize": "dialogue"}

@@ -1,4 +1,4 @@
-"""Replies for a dealt round: both sides asked at once, each from its own seed."""
+"""Replies of checkpoints: the sides of a dealt round, all asked at once, each from its own seed."""
 
 from __future__ import annotations
 
@@ -10,45 +10,59 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from studio.errors import StudioError
-from studio.persona.folder import Persona
-from studio.review.rounds import Review, Round
+from studio.review.rounds import Round, Sampling, Side
 
 if TYPE_CHECKING:
     from studio.engines.servers import Server
 
 
+async def write_reply(
+    side: Side,
+    server: Server,
+    messages: list[dict[str, str]],
+    sampling: Sampling,
+    on_text: Callable[[str], None] = lambda text: None,
+) -> str:
+    """Have the side's checkpoint answer ``messages`` from the side's seed. The engine's sentence if it failed, else empty.
+
+    The side keeps what it had and ends with ``finish == "error"`` when the engine fails.
+    """
+    from studio.engines.client import Sampler, stream_chat
+
+    sampler = Sampler(**msgspec.to_builtins(sampling), seed=side.seed)
+    side.reply, side.finish, side.tokens, side.engine = "", "", 0, server.engine
+    began = time.monotonic()
+    error = ""
+    try:
+        async for delta in stream_chat(server, server.models[side.checkpoint], messages, sampler):
+            if delta.text:
+                side.reply += delta.text
+                side.tokens += 1
+                side.first = side.first or round(time.monotonic() - began, 4)
+                on_text(delta.text)
+            side.finish = delta.finish_reason or side.finish
+            if delta.usage:
+                side.tokens = delta.usage.completion_tokens
+    except StudioError as failure:
+        side.finish, error = "error", str(failure)
+    side.seconds = round(time.monotonic() - began, 3)
+    return error
+
+
 async def play(
-    persona: Persona,
-    review: Review,
     dealt: Round,
+    sampling: Sampling,
     served: dict[str, Server],
     on_text: Callable[[int, str], None] = lambda side, text: None,
     on_end: Callable[[int, str], None] = lambda side, error: None,
 ) -> Round:
     """The round with its replies. ``on_text`` is called with ``(side, piece)`` as they come, ``on_end`` with ``(side, error)`` when
     a side has ended: the error is empty, or the engine's one sentence.
-
-    A side whose engine fails keeps what it had and ends with ``finish == "error"``.
     """
-    from studio.engines.client import Sampler, stream_chat
 
     async def one(index: int) -> None:
         side = dealt.sides[index]
-        server = served[side.checkpoint]
-        sampler = Sampler(**msgspec.to_builtins(review.sampling), seed=dealt.seed + index)
-        began = time.monotonic()
-        error = ""
-        try:
-            async for delta in stream_chat(server, server.models[side.checkpoint], dealt.messages, sampler):
-                side.reply += delta.text
-                if delta.text:
-                    side.tokens += 1
-                    on_text(index, delta.text)
-                side.finish = delta.finish_reason or side.finish
-        except StudioError as failure:
-            side.finish, error = "error", str(failure)
-        side.seconds = round(time.monotonic() - began, 3)
-        on_end(index, error)
+        on_end(index, await write_reply(side, served[side.checkpoint], side.sent(dealt.messages), sampling, lambda text: on_text(index, text)))
 
     await asyncio.gather(*(one(i) for i in range(len(dealt.sides))))
     return dealt

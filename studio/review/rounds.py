@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import Literal
 
@@ -80,14 +82,18 @@ class Round(msgspec.Struct):
     messages: list[dict[str, str]]
     """What was sent, the prompt last."""
     sides: list[Side]
-    seed: int
     source: str = "typed"
     """Where the prompt came from: ``typed``, ``probe:ID``, ``dialogue:ROW``, ``greeting`` or ``scene``."""
     t: float = 0.0
-    ahead: bool = False
-    """Its replies were written before it was dealt."""
+    asked: str = ""
+    """Id of the prompt in the review's pool, where its replies were written ahead of the sitting; else empty."""
     repeat_of: str = ""
     """The round that it shows once more, sides turned, to see whether the voter agrees with themselves; such a vote is not counted again."""
+
+    @property
+    def ahead(self) -> bool:
+        """Whether its replies were written before it was dealt."""
+        return bool(self.asked)
 
     @property
     def prompt(self) -> str:
@@ -107,8 +113,10 @@ def digest(checkpoint: Checkpoint) -> str:
     return sha256_bytes(msgspec.json.encode([checkpoint.id, checkpoint.base, sorted(checkpoint.digests.items())]))[:16]
 
 
-def open_review(persona: Persona, asked: list[str], sampling: Sampling | None = None, seed: int | None = None, engine: str = "") -> Review:
-    """Begin a review of 2 to 8 checkpoints."""
+def open_review(
+    persona: Persona, asked: list[str], sampling: Sampling | None = None, seed: int | None = None, engine: str = "", panes: int = 2
+) -> Review:
+    """Begin a review of 2 to 8 checkpoints, ``panes`` of them side by side in a round."""
     checkpoints = list(dict.fromkeys(get_checkpoint(persona, name).id for name in asked))
     if not 2 <= len(checkpoints) <= 8:
         raise StudioError(f"A review compares 2 to 8 different checkpoints, not {len(checkpoints)}.")
@@ -122,6 +130,7 @@ def open_review(persona: Persona, asked: list[str], sampling: Sampling | None = 
             seed=random.SystemRandom().randrange(2**31) if seed is None else seed,
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             engine=engine,
+            panes=min(panes, len(checkpoints)),
         )
         write_atomic(persona.reviews / review.id / "review.toml", tomli_w.dumps(msgspec.to_builtins(review)))
         fsync_folder(persona.reviews)
@@ -168,32 +177,41 @@ def deal(
     persona: Persona,
     review: Review,
     messages: list[dict[str, str]],
-    pair: tuple[str, str],
+    among: Sequence[str],
     past: list[Round],
     source: str = "typed",
 ) -> Round:
-    """A new round without replies: who stands where is random, but neither of a pair stands on one side much more often.
+    """A new round without replies between the checkpoints ``among``: who stands where is random, but none stands in one place much more often.
 
     The same review seed and history deal the same sides again, so that a crash cannot be used to look behind them.
     """
     number = len(past) + 1
-    chance = random.Random(f"{review.seed}:{number}:{':'.join(sorted(pair))}")
-    left = Counter(r.sides[0].checkpoint for r in past if {s.checkpoint for s in r.sides} == set(pair))
-    first, second = sorted(pair)
-    if left[first] == left[second]:
-        order = (first, second) if chance.random() < 0.5 else (second, first)
-    else:
-        # Lean towards the rarer side without making it certain: a voter who counts along learns nothing.
-        rarer, other = (first, second) if left[first] < left[second] else (second, first)
-        order = (rarer, other) if chance.random() < 0.8 else (other, rarer)
-    sides = [Side(name, digest(get_checkpoint(persona, name))) for name in order]
+    chance = random.Random(f"{review.seed}:{number}:{':'.join(sorted(among))}")
+    sides = [Side(name, digest(get_checkpoint(persona, name)), seed=chance.randrange(2**31)) for name in _order(sorted(among), past, chance)]
     return Round(
         id=f"{review.id}.{number}",
         review=review.id,
         number=number,
         messages=messages,
         sides=sides,
-        seed=chance.randrange(2**31),
         source=source,
         t=time.time(),
+    )
+
+
+def _order(names: list[str], past: list[Round], chance: random.Random) -> list[str]:
+    """Leans towards the places where each has stood more rarely, without making it certain: a voter who counts along learns nothing."""
+    stood = Counter((side.checkpoint, place) for r in past if {s.checkpoint for s in r.sides} == set(names) for place, side in enumerate(r.sides))
+    orders = list(permutations(names))
+    weights = [sum(stood[name, place] for place, name in enumerate(order)) for order in orders]
+    rarest = [order for order, weight in zip(orders, weights, strict=True) if weight == min(weights)]
+    return list(chance.choice(rarest if chance.random() < 0.8 or len(rarest) == len(orders) else [o for o in orders if o not in rarest]))
+
+
+def turned(persona: Persona, review: Review, earlier: Round, past: list[Round]) -> Round:
+    """An earlier round once more, its sides in another order, to see whether the voter says the same again."""
+    number = len(past) + 1
+    places = [*range(1, len(earlier.sides)), 0]
+    return msgspec.structs.replace(
+        earlier, id=f"{review.id}.{number}", number=number, sides=[earlier.sides[i] for i in places], repeat_of=earlier.id, t=time.time()
     )

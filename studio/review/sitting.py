@@ -5,13 +5,17 @@ Everything here reads and writes files: call it from a thread, or from a program
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
+
 import msgspec
 
 from studio.checkpoints.store import all_checkpoints
 from studio.errors import StudioError
 from studio.persona.folder import Persona
+from studio.review.ahead import REPEAT_AFTER, REPEAT_DISTANCE, Pool
 from studio.review.probes import Probe, load_probes
-from studio.review.rounds import Review, Round, Sampling, all_reviews, deal, digest, open_review, record, rounds
+from studio.review.rounds import Review, Round, Sampling, all_reviews, deal, digest, open_review, record, rounds, turned
 from studio.review.votes import Verdict, Vote, cast, undo, votes
 
 PROBE = "probe:"
@@ -69,13 +73,54 @@ class Sitting:
             f"All {len(probes)} probes were used in {self.review.id}; write a prompt of your own, or add probes to {self.persona.probes}."
         )
 
-    def deal(self, messages: list[dict[str, str]], source: str = "typed", pair: tuple[str, str] | None = None) -> Round:
-        """A new round, its sides shuffled; between the pair whose vote is worth most unless ``pair`` says otherwise."""
-        from studio.review.ranking import next_pair
+    def deal(self, messages: list[dict[str, str]], source: str = "typed", among: Sequence[str] = ()) -> Round:
+        """A new round, its sides shuffled; between the checkpoints whose vote is worth most unless ``among`` names them."""
+        from studio.review.ranking import next_sides
 
         self.reload()
-        chosen = pair or next_pair(self.telling_votes(), self.review.checkpoints)
+        chosen = among or next_sides(self.telling_votes(), self.review.checkpoints, self.review.panes)
         return deal(self.persona, self.review, messages, chosen, self.past, source)
+
+    def deal_ahead(self) -> Round | None:
+        """The next round from the replies that were written ahead, or an earlier one once more; on disk when this returns.
+
+        Between the checkpoints whose vote is worth most, as long as there is a prompt that they have not met on; None when all is asked.
+        """
+        from studio.review.ranking import next_sides
+
+        self.reload()
+        pool = Pool(self.persona, self.review)
+        if not pool.prompts:
+            return None
+        if again := self._due_again():
+            return self.keep(turned(self.persona, self.review, again, self.past))
+        choices = pool.choices(self.past, self.review.panes)
+        if not choices:
+            return None
+        waiting = [[side.checkpoint for side in r.sides] for r in self.waiting]
+        among = next_sides(self.telling_votes(), self.review.checkpoints, self.review.panes, choices, waiting)
+        prompt = pool.prompt_for(among, self.past)
+        assert prompt is not None
+        return self.keep(pool.fill_in(deal(self.persona, self.review, prompt.messages, among, self.past, prompt.source), prompt))
+
+    def _due_again(self) -> Round | None:
+        """A decided round to be shown once more, when one is due."""
+        since = 0
+        for r in reversed(self.past):
+            if r.repeat_of:
+                break
+            since += r.id in self.votes and self.votes[r.id].verdict != "skip"
+        if since < REPEAT_AFTER:
+            return None
+        repeated = {r.repeat_of for r in self.past}
+        decided = [r for r in self.past[:-REPEAT_DISTANCE] if r.id in self.votes and self.votes[r.id].verdict != "skip" and r.ahead]
+        fit = [r for r in decided if not r.repeat_of and r.id not in repeated]
+        return random.Random(f"{self.review.seed}:{len(self.past)}").choice(fit) if fit else None
+
+    @property
+    def ahead(self) -> bool:
+        """Whether prompts were put into the review's pool."""
+        return (self.persona.reviews / self.review.id / "prompts.jsonl").is_file()
 
     def keep(self, finished: Round) -> Round:
         """Put a finished round on disk."""
@@ -97,7 +142,7 @@ class Sitting:
         if found is None:
             # The round's own line was lost with a damaged file; the vote holds all of it.
             number = gone.round.rpartition(".")[2]
-            found = Round(gone.round, gone.review, int(number) if number.isdigit() else 0, gone.messages, gone.sides, gone.seed, gone.source, gone.t)
+            found = Round(gone.round, gone.review, int(number) if number.isdigit() else 0, gone.messages, gone.sides, gone.source, gone.t)
         return found
 
     def telling_votes(self) -> list[Vote]:

@@ -33,8 +33,6 @@ class Vote(msgspec.Struct, tag="vote", tag_field="kind"):
     messages: list[dict[str, str]]
     sides: list[Side]
     sampling: Sampling
-    seed: int
-    engine: str = ""
     source: str = ""
     tags: list[str] = []
     note: str = ""
@@ -85,8 +83,6 @@ def cast(persona: Persona, review: Review, voted: Round, verdict: Verdict, blind
             messages=voted.messages,
             sides=voted.sides,
             sampling=review.sampling,
-            seed=voted.seed,
-            engine=review.engine,
             source=voted.source,
             tags=tags or [],
             note=note,

@@ -44,7 +44,7 @@ def prepare_process() -> None:
 def work(run: Run, story: Story, wish: StopWish) -> int:
     """Run the stage; returns the exit code. Raises whatever goes wrong."""
     from studio.recipes.files import from_toml
-    from studio.recipes.schema import Cpt, Sft
+    from studio.recipes.schema import Ahead, Cpt, Sft
     from studio.stages.checkpoint import made, planned_ids
 
     recipe = from_toml(run.inputs.stage, run.recipe_text, str(run.path / "recipe.toml"))
@@ -69,6 +69,11 @@ def work(run: Run, story: Story, wish: StopWish) -> int:
         if missing:
             raise StudioError(f"The training ended without its checkpoints {', '.join(missing)}; retry the run, it goes on from its last state.")
         return finish(run, story, planned, progress.step, progress.planned)
+    if isinstance(recipe, Ahead):
+        from studio.stages.ahead import write_replies
+
+        written = write_replies(run, recipe, story)
+        return finish(run, story, [], written, written)
     from studio.stages.quantize import quantize
 
     story.start()

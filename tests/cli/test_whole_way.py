@@ -77,13 +77,14 @@ def test_from_an_empty_folder_to_a_ranking(tmp_path: Path, lore_text: str) -> No
         results = answer("probe", "cpt-1-e1", "sft-2-e1", "--max-tokens", "12", cwd=root)
         assert results["sft-2-e1"][1]["right"] in (True, False) and len(results["sft-2-e1"][1]["scores"]) == 2
 
-        dealt = answer("review", "deal", "cpt-1-e1", "sft-2-e1", "--say", "Hello?", "--say", "I lost a glove.", cwd=root)
+        dealt = answer("review", "deal", "cpt-1-e1", "sft-2-e1", "--say", "Hello?", "--say", "I lost a glove.", "--wait", cwd=root)
         blind = answer("review", "next", cwd=root)
         assert "sft" not in json.dumps(blind) and "cpt" not in json.dumps(blind)
         told = answer("review", "vote", blind["round"], "1", cwd=root)
         assert told["winner"] == told["sides"][0]
         assert "vote already" in studio("review", "vote", blind["round"], "2", cwd=root, code=1)
-        studio("review", "vote", dealt["rounds"][1], "both-bad", cwd=root)
+        assert dealt["prompts"] == 2 and dealt["missing"] == 0
+        studio("review", "vote", answer("review", "next", cwd=root)["round"], "both-bad", cwd=root)
         ranking = answer("review", "rank", cwd=root)
         assert ranking["votes"] == 2 and set(ranking["pairs"][0]) == {"a", "b", "p_a_better", "votes_needed"}
         assert set(ranking["ranking"][0]) >= {"checkpoint", "score", "low", "high", "wins", "losses", "ties", "both_bad"}

@@ -204,10 +204,7 @@ class ChatScreen(Screen[None]):
         """A fresh conversation, with the card's greeting offered as its first message."""
         self.chat = begin_chat(self.persona, self.checkpoint, msgspec.to_builtins(self.sampler))
         if card:
-            others = card.data.get("alternate_greetings")
-            texts = [card.field("first_mes"), *(t for t in (others if isinstance(others, list) else []) if isinstance(t, str))]
-            user = self.persona.manifest.character.user
-            self.greetings = [*dict.fromkeys(card.fill(text, user).strip() for text in texts if text.strip()), ""]
+            self.greetings = [*card.greetings(self.persona.manifest.character.user), ""]
         self.greeting = 0
         self._offer()
         self.action_focus_input()

@@ -21,7 +21,8 @@ from textual.screen import Screen
 from textual.widgets import Static
 from textual.worker import Worker
 
-from studio.checkpoints.store import all_checkpoints
+from studio.checkpoints.store import all_checkpoints, get_checkpoint
+from studio.engines.sharing import ensure_served
 from studio.errors import StudioError
 from studio.persona.folder import Persona
 from studio.review.generate import play
@@ -38,7 +39,7 @@ from studio.tui.review.marks import Marks
 from studio.tui.review.pacing import Pacer
 from studio.tui.review.prompt import PromptField
 from studio.tui.review.ranking import RankingPanel
-from studio.tui.review.serving import fitting, serve
+from studio.tui.review.serving import fitting
 from studio.tui.streaming import StreamPane
 
 if TYPE_CHECKING:
@@ -459,7 +460,8 @@ class ReviewScreen(Screen[None]):
 
         def work() -> None:
             try:
-                found = serve(self.persona, review.checkpoints, self.engine or review.engine, lambda text: self._tell(EngineNews(text)))
+                wanted = [get_checkpoint(self.persona, name) for name in review.checkpoints]
+                found, _ = ensure_served(self.persona, wanted, self.engine or review.engine, lambda text: self._tell(EngineNews(text)))
                 self._tell(Done(self._engine_ready, (review.id, found)))
             except StudioError as error:
                 self._tell(Trouble(str(error), engine=True))
@@ -523,9 +525,9 @@ class ReviewScreen(Screen[None]):
             messages, dropped = await fitting(self.served, sitting.review, messages)
             if dropped:
                 self.post_message(EngineNews(f"{count(dropped, 'earlier message')} left out to fit the engine"))
-            dealt = await asyncio.to_thread(sitting.deal, messages, source, pair)
+            dealt = await asyncio.to_thread(sitting.deal, messages, source, pair or ())
             self.post_message(Dealt(dealt))
-            finished = await play(self.persona, sitting.review, dealt, self.served, pacer.arrive, ended)
+            finished = await play(dealt, sitting.review.sampling, self.served, pacer.arrive, ended)
             await asyncio.to_thread(sitting.keep, finished)
         except StudioError as error:
             self.post_message(Trouble(str(error)))

@@ -1,0 +1,60 @@
+"""Which servers answer for a set of checkpoints: running ones first, the missing ones started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from studio.checkpoints.store import Checkpoint
+from studio.engines import servers
+from studio.engines.servers import Engine, Server
+from studio.persona.folder import Persona
+
+Progress = Callable[[str], None]
+
+
+def served_by(persona: Persona, names: Sequence[str], engine: str = "") -> dict[str, Server]:
+    """A ready server for each checkpoint that has one. One engine for all where one has them all: two engines round differently."""
+    engines: dict[str, dict[str, Server]] = {}
+    for server in servers.running(persona):
+        if engine in ("", server.engine):
+            engines.setdefault(server.engine, {}).update({name: server for name in server.models if name in names})
+    return max(engines.values(), key=len, default={})
+
+
+def ensure_served(
+    persona: Persona, wanted: Sequence[Checkpoint], engine: str = "", progress: Progress = lambda line: None, port: int | None = None
+) -> tuple[dict[str, Server], list[Server]]:
+    """A ready server for each checkpoint id, and those of them that were started here. Blocks until they answer.
+
+    Without ``engine`` what runs is used, and the embedded engine started for the rest. StudioError if one does not start; nothing
+    that was started here runs then.
+    """
+    found = served_by(persona, [c.id for c in wanted], engine)
+    missing = [c for c in wanted if c.id not in found]
+    started: list[Server] = []
+    if missing:
+        running = next(iter(found.values())).engine if found else ""
+        chosen: Engine = "vllm" if "vllm" in (engine, running) else "embedded"
+        progress(f"Starting the {chosen} engine")
+        started = servers.start(persona, missing, chosen, port)
+    try:
+        for server in started:
+            servers.wait_ready(server, progress)
+            found |= dict.fromkeys(server.models, server)
+    except BaseException:
+        for server in started:
+            servers.stop(server)
+        raise
+    return {c.id: found[c.id] for c in wanted}, started
+
+
+@contextmanager
+def served(persona: Persona, wanted: Sequence[Checkpoint], engine: str = "", progress: Progress = lambda line: None) -> Iterator[dict[str, Server]]:
+    """As ``ensure_served``; what was started for it is stopped at the end."""
+    found, started = ensure_served(persona, wanted, engine, progress)
+    try:
+        yield found
+    finally:
+        for server in started:
+            servers.stop(server)
