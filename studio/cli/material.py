@@ -58,19 +58,20 @@ def personas(arguments: Namespace) -> int:
     return 0
 
 
-def _report(report: AddReport, as_json: bool, noun: str) -> int:
+def report(added: AddReport, as_json: bool, noun: str) -> int:
+    """Tell what adding did; the exit code."""
     if as_json:
-        output.json(report.as_json())
+        output.json(added.as_json())
     else:
-        _faults(report.faults)
-        for what, number in report.changed.items():
+        _faults(added.faults)
+        for what, number in added.changed.items():
             output.say(f"{number:,} × {what}")
-        for reason, number in report.dropped.items():
+        for reason, number in added.dropped.items():
             output.say(f"{number:,} dropped: {reason}")
-        if report.speakers:
-            output.say("speakers: " + ", ".join(f"{one_line(name)} {number:,}" for name, number in report.speakers.most_common(12)))
-        output.say(f"{count(report.kept, noun)} kept of {report.read:,} read" + (f" ({report.format})." if report.format else "."))
-    return 0 if report.kept or set(report.dropped) <= {"already here", "duplicate"} else 1
+        if added.speakers:
+            output.say("speakers: " + ", ".join(f"{one_line(name)} {number:,}" for name, number in added.speakers.most_common(12)))
+        output.say(f"{count(added.kept, noun)} kept of {added.read:,} read" + (f" ({added.format})." if added.format else "."))
+    return 0 if added.kept or set(added.dropped) <= {"already here", "duplicate"} else 1
 
 
 def _faults(faults: list[Fault]) -> None:
@@ -80,7 +81,7 @@ def _faults(faults: list[Fault]) -> None:
         output.say(f"… and {len(faults) - FAULTS_SHOWN:,} more (all of them with --json)")
 
 
-def _checked(faults: list[Fault], as_json: bool) -> None:
+def checked(faults: list[Fault], as_json: bool) -> None:
     if as_json:
         output.json(faults)
         return
@@ -88,7 +89,7 @@ def _checked(faults: list[Fault], as_json: bool) -> None:
     output.say(f"{count(len(faults), 'fault')} found." if faults else "Nothing obvious is wrong.")
 
 
-def _built(snapshot: Snapshot, as_json: bool) -> None:
+def built(snapshot: Snapshot, as_json: bool) -> None:
     if as_json:
         output.json(snapshot)
         return
@@ -103,11 +104,11 @@ def lore(arguments: Namespace, persona: Persona) -> int | None:
     from studio.lore import build, sources
 
     if arguments.action == "add":
-        return _report(sources.add(persona, [Path(path) for path in arguments.paths]), arguments.json, "file")
+        return report(sources.add(persona, [Path(path) for path in arguments.paths]), arguments.json, "file")
     if arguments.action == "build":
-        _built(build.build(persona, arguments.val, arguments.seed), arguments.json)
+        built(build.build(persona, arguments.val, arguments.seed), arguments.json)
     elif arguments.action == "check":
-        _checked(sources.check(persona), arguments.json)
+        checked(sources.check(persona), arguments.json)
     else:
         rows = sources.stats(persona)
         if arguments.json:
@@ -129,11 +130,11 @@ def dialogue(arguments: Namespace, persona: Persona) -> int | None:
     match arguments.action:
         case "add":
             paths = [Path(path) for path in arguments.paths]
-            return _report(store.add(persona, paths, arguments.format, arguments.me, arguments.character), arguments.json, "conversation")
+            return report(store.add(persona, paths, arguments.format, arguments.me, arguments.character), arguments.json, "conversation")
         case "build":
-            _built(build.build(persona, arguments.val, arguments.seed), arguments.json)
+            built(build.build(persona, arguments.val, arguments.seed), arguments.json)
         case "check":
-            _checked(checks.check(persona), arguments.json)
+            checked(checks.check(persona), arguments.json)
         case "stats":
             found = checks.stats(persona)
             if arguments.json:

@@ -1,0 +1,95 @@
+"""``studio preference`` and what a review leaves for training: ``studio review pairs | keep``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from studio.cli import material, output
+from studio.persona.folder import Persona
+from studio.preference import build, checks, store
+from studio.preference.store import Pair
+from studio.text import count
+
+
+def preference(arguments: Namespace, persona: Persona) -> int | None:
+    match arguments.action:
+        case "add":
+            paths = [Path(path) for path in arguments.paths]
+            return material.report(store.add(persona, paths, arguments.format), arguments.json, "pair")
+        case "build":
+            material.built(build.build(persona, arguments.val, arguments.seed), arguments.json)
+        case "check":
+            material.checked(checks.check(persona), arguments.json)
+        case "stats":
+            found = checks.stats(persona)
+            if arguments.json:
+                output.json(found)
+            else:
+                output.table(("", ""), found.items())
+        case "show":
+            row = store.get_row(persona, arguments.row)
+            if arguments.json:
+                output.json(row)
+            else:
+                _show(row)
+        case "remove":
+            gone = store.remove(persona, arguments.rows)
+            output.say(f"{count(len(gone), 'pair')} taken out; they are kept in {persona.preference / 'removed.jsonl'}.")
+        case _:
+            rows = list(store.rows(persona))
+            if arguments.json:
+                output.json(rows)
+            elif not rows:
+                output.say("There are no pairs yet; vote, then: studio review pairs (or: studio preference add PATH)")
+            else:
+                output.table(("id", "made by", "source", "prompt", "chosen", "rejected"), [_line(row) for row in rows])
+    return None
+
+
+def _line(row: Pair) -> tuple[str, ...]:
+    where = row.origin.round if row.origin else f"{row.source}:{row.line}"
+    return row.id, row.origin.how if row.origin else "file", where, row.prompt[-1].content[:40], row.better[:40], row.worse[:40]
+
+
+def _show(row: Pair) -> None:
+    output.say(f"{row.id}  {row.source}" + (f":{row.line}" if row.line else ""))
+    if row.origin:
+        origin = row.origin
+        seen = "names hidden" if origin.blind else "names known"
+        output.say(f"{origin.round}, vote {origin.vote} ({origin.how}, {seen}): {origin.chosen} over {origin.rejected}")
+    for message in row.prompt:
+        output.say(f"\n{message.role}: {message.content}")
+    for name, text in (("better", row.better), ("worse", row.worse)):
+        cut = " (cut off at the length limit)" if {"better": "chosen", "worse": "rejected"}[name] in row.cut else ""
+        output.say(f"\n{name}{cut}: {text}")
+
+
+def pairs(arguments: Namespace, persona: Persona) -> None:
+    from studio.preference.pairs import update
+
+    told = update(persona)
+    if arguments.json:
+        output.json(told)
+        return
+    for reason, number in told.dropped.items():
+        output.say(f"{number:,} without a pair: {reason}")
+    if told.withdrawn:
+        output.say(f"{told.withdrawn:,} taken out: their vote or correction no longer stands")
+    output.say(f"{count(told.new, 'new pair')}, {told.there:,} already there; {count(told.rows, 'pair')} in all.")
+    if told.new or told.withdrawn:
+        output.say("Next: studio preference check, studio preference build, studio train dpo")
+
+
+def keep(arguments: Namespace, persona: Persona, rounds: list[str]) -> None:
+    from studio.review.keeping import keep as keep_rows
+
+    told = keep_rows(persona, rounds)
+    if arguments.json:
+        output.json(told)
+        return
+    for reason, number in told.dropped.items():
+        output.say(f"{number:,} not kept: {reason}")
+    output.say(f"{count(told.new, 'conversation')} added to the dialogue, {told.there:,} there already.")
+    if told.new:
+        output.say("Next: studio dialogue build, studio train sft")

@@ -1,0 +1,1 @@
+"""Preference: pairs of replies to one prompt, the better and the worse, for DPO and ORPO."""

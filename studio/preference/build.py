@@ -1,0 +1,92 @@
+"""From pairs to a frozen snapshot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from studio.errors import StudioError
+from studio.files import sha256_file
+from studio.lore.passages import weight
+from studio.persona.folder import Persona
+from studio.preference.store import Pair, rows, shards
+from studio.snapshots import VAL_SHARE, Snapshot, choose_val, freeze
+from studio.text import normal
+
+SHARED_TURN = 30
+"""Replies at least this heavy (Han characters count three) tie the pairs that share them to one side of the split."""
+
+
+def prompt_key(pair: Pair) -> str:
+    """The form in which two prompts are the same one."""
+    return "\0".join(f"{m.role}\1{normal(m.content)}" for m in pair.prompt if m.role != "system")
+
+
+def contradictions(found: list[Pair]) -> dict[str, str]:
+    """Pairs of which another one says the opposite: their ids, each with the other's."""
+    seen: dict[tuple[str, str, str], str] = {}
+    opposed: dict[str, str] = {}
+    for pair in found:
+        key, better, worse = prompt_key(pair), normal(pair.better), normal(pair.worse)
+        seen[key, better, worse] = pair.id
+        if better != worse and (other := seen.get((key, worse, better))):
+            opposed[pair.id], opposed[other] = other, pair.id
+    return opposed
+
+
+def build(persona: Persona, val_share: float = VAL_SHARE, seed: int = 17) -> Snapshot:
+    """Freeze the pairs as they are now. Those that contradict each other are left out and counted; one prompt is never on both sides."""
+    stored = list(rows(persona))
+    if not stored:
+        raise StudioError(f"There is no preference in {persona.name} yet; vote, then: studio review pairs (or: studio preference add PATH).")
+    opposed = contradictions(stored)
+    found = [pair for pair in stored if pair.id not in opposed]
+    val = choose_val(len(found), _shared(found), lambda i: found[i].id, val_share, seed)
+    if not val:
+        raise StudioError(
+            f"The preference of {persona.name} cannot be split: its {len(found)} usable pairs all belong to one prompt or share replies; "
+            "vote on other prompts."
+        )
+    return freeze(
+        persona,
+        "preference",
+        {f"preference/{shard.name}": sha256_file(shard) for shard in shards(persona)},
+        [_frozen(persona, row) for i, row in enumerate(found) if i not in val],
+        [_frozen(persona, row) for i, row in enumerate(found) if i in val],
+        # What a training reads: the prompt goes before both replies.
+        lambda row: [m["content"] for m in [*row["prompt"], *row["prompt"], *row["chosen"], *row["rejected"]]],
+        seed,
+        val_share,
+        {"pairs left out that contradict each other": len(opposed)},
+    )
+
+
+def _shared(found: list[Pair]) -> list[list[int]]:
+    """Groups of pairs that must stay together: of one prompt, or where a reply of one stands in another, as reply or in its prompt.
+
+    What stands in prompts alone (a greeting every talk begins with) ties nothing.
+    """
+    prompts: dict[str, list[int]] = {}
+    holders: dict[str, list[int]] = {}
+    replies: set[str] = set()
+    for index, pair in enumerate(found):
+        prompts.setdefault(prompt_key(pair), []).append(index)
+        said = {normal(pair.better), normal(pair.worse)}
+        replies |= said
+        for text in said | {normal(m.content) for m in pair.prompt if m.role == "assistant"}:
+            if weight(text) >= SHARED_TURN:
+                holders.setdefault(text, []).append(index)
+    return [*prompts.values(), *(indexes for text, indexes in holders.items() if text in replies and len(indexes) > 1)]
+
+
+def _frozen(persona: Persona, pair: Pair) -> dict[str, Any]:
+    def plain(messages: list[Any]) -> list[dict[str, str]]:
+        return [{"role": m.role, "content": m.content} for m in messages]
+
+    prompt = plain(pair.prompt)
+    system = persona.manifest.character.system_prompt
+    if system and prompt[0]["role"] != "system":
+        prompt.insert(0, {"role": "system", "content": system})
+    frozen = {"prompt": prompt, "chosen": plain(pair.chosen), "rejected": plain(pair.rejected), "id": pair.id, "source": pair.source}
+    return frozen | {"line": pair.line, "cut": pair.cut, "origin": msgspec.to_builtins(pair.origin), "tags": pair.tags}
