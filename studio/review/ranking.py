@@ -1,37 +1,33 @@
-"""From votes to an honest ranking: Bradley–Terry strengths with a weak prior, and posterior intervals instead of bare ranks.
+"""From votes to an honest ranking: strengths with posterior intervals instead of bare ranks, and which sides to show next.
 
-The chance that A beats B is ``1 / (1 + exp(-(a - b)))`` (Bradley & Terry 1952, Biometrika 39). A tie counts half a win for each,
-"both bad" likewise for the strengths (it says nothing about their order) and as a rate of its own. Each strength has a normal
-prior, so that 3–0 gives a wide interval and not an endless one. The posterior is drawn by elliptical slice sampling (Murray,
-Adams & MacKay 2010, AISTATS 9), which is exact for a normal prior and has nothing to tune.
+The model stands in ``strengths``. Only votes cast blind count, and a round shown once more does not count again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from studio.review.shares import share
 from studio.review.votes import Vote
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Array = NDArray[np.float64]
+    from studio.review.strengths import Tally
 
-PRIOR_SD = 1.5
-"""Standard deviation of a strength before any vote, in logits: two random checkpoints beat each other 85 % at one sd apart."""
+    Array = NDArray[np.float64]
 
 ELO = 400 / 2.302585092994046
 """Points of the Elo scale per logit: 400 / ln 10."""
 
 CENTRE = 1000.0
 CREDIBLE = 0.95
-CHAINS, BURN_IN, KEPT = 256, 60, 40
-"""256 chains of 40 kept draws: 10,240 draws, an error of about 0.3 percentage points on a probability near the middle."""
 
 MOST_VOTES_NEEDED = 2000
 """Above this many further votes the two are called equal for every practical purpose (None)."""
@@ -52,6 +48,11 @@ class Rank(msgspec.Struct):
     both_bad: int
     best: float
     """Probability that it is the best of all ranked."""
+    rounds: int = 0
+    """Counted rounds in which it stood."""
+    bad_low: float = 0.0
+    bad_high: float = 1.0
+    """95 % interval of the share of its rounds in which all were bad: an axis of its own, which does not move the score."""
 
 
 class Pair(msgspec.Struct):
@@ -75,16 +76,20 @@ def counted(votes: Iterable[Vote]) -> list[Vote]:
     return [v for v in votes if v.blind and v.verdict != "skip" and not v.repeat_of and len({s.checkpoint for s in v.sides}) == len(v.sides)]
 
 
-def rank(votes: Iterable[Vote], checkpoints: list[str] | None = None, seed: int = 1) -> Ranking:
+def rank(votes: Iterable[Vote], checkpoints: Sequence[str] | None = None, seed: int = 1) -> Ranking:
     """The ranking of the checkpoints that have votes (or of those named, with or without)."""
     import numpy as np
 
+    from studio.review import strengths
+
     used = counted(votes)
-    names = checkpoints or sorted({side.checkpoint for vote in used for side in vote.sides})
+    names = list(checkpoints or sorted({side.checkpoint for vote in used for side in vote.sides}))
     used = [vote for vote in used if all(side.checkpoint in names for side in vote.sides)]
     if not names:
         return Ranking(0, [], [])
-    draws = posterior(names, used, seed)
+    tallied = strengths.tally(used, names)
+    theta = strengths.exact(strengths.of(tallied), seed=seed).theta
+    draws = theta[:, : len(names)]
     low, high = np.quantile(draws, [(1 - CREDIBLE) / 2, (1 + CREDIBLE) / 2], axis=0)
     best = np.bincount(draws.argmax(axis=1), minlength=len(names)) / len(draws)
     ranking = []
@@ -92,6 +97,7 @@ def rank(votes: Iterable[Vote], checkpoints: list[str] | None = None, seed: int 
         mine = [v for v in used if any(s.checkpoint == name for s in v.sides)]
         wins = sum(v.winner is not None and v.winner.checkpoint == name for v in mine)
         ties, both_bad = (sum(v.verdict == verdict for v in mine) for verdict in ("tie", "both_bad"))
+        bad = share(both_bad, len(mine))
         ranking.append(
             Rank(
                 name,
@@ -103,119 +109,94 @@ def rank(votes: Iterable[Vote], checkpoints: list[str] | None = None, seed: int 
                 ties,
                 both_bad,
                 round(float(best[i]), 4),
+                len(mine),
+                bad.low,
+                bad.high,
             )
         )
-    pairs = [_pair(draws, names, i, j) for i, j in combinations(range(len(names)), 2)]
+    widths = sorted({len(sides) for sides in tallied.first})
+    ties_of_two = float(theta[:, len(names) + widths.index(2)].mean()) if 2 in widths else strengths.TIE_MEAN
+    pairs = [_pair(draws, names, i, j, ties_of_two, _telling(tallied, i, j)) for i, j in combinations(range(len(names)), 2)]
     return Ranking(len(used), sorted(ranking, key=lambda r: -r.score), pairs)
 
 
-def _pair(draws: Array, names: list[str], i: int, j: int) -> Pair:
+def _telling(tallied: Tally, i: int, j: int) -> float:
+    """The share of rounds between the two that will not be called all bad, by those seen."""
+    met = bad = 0.0
+    for sides, counts in tallied.first.items():
+        met += sum(counts) if {i, j} <= set(sides) else 0
+    for sides, times in tallied.bad.items():
+        bad += times if {i, j} <= set(sides) else 0
+    return 1 - bad / (met + bad + 1)
+
+
+def _pair(draws: Array, names: Sequence[str], i: int, j: int, ties: float, telling: float) -> Pair:
     difference = draws[:, i] - draws[:, j]
-    better = float((difference > 0).mean())
-    return Pair(names[i], names[j], round(better, 4), votes_needed(float(difference.mean()), float(difference.std()), better))
+    # A tie of strengths has no mass: the half only keeps two names without a vote at one half.
+    better = float((difference > 0).mean() + (difference == 0).mean() / 2)
+    return Pair(names[i], names[j], round(better, 4), votes_needed(float(difference.mean()), float(difference.std()), better, ties, telling))
 
 
-def votes_needed(mean: float, sd: float, better: float) -> int | None:
-    """Further votes between two checkpoints until their difference of ``mean`` ± ``sd`` logits is settled at 95 %.
+def votes_needed(mean: float, sd: float, better: float, ties: float = -1.0, telling: float = 1.0, seed: int = 1) -> int | None:
+    """Further votes between two checkpoints until their difference, now ``mean`` ± ``sd`` logits, is settled at 95 %: the median of
+    what may happen, in two significant digits.
 
-    A vote at a true difference d carries the information p(1-p), p = 1/(1+exp(-d)); the posterior precision grows by that much.
+    The true difference may be anything that the posterior allows. For 500 of these the votes to come are played on: each carries the
+    information of its outcome (``ties``: log ``nu``; ``telling``: the share of votes that are not "both bad"), and the votes are counted
+    until 1.96 standard deviations do not reach zero. A half that never gets there within ``MOST_VOTES_NEEDED`` gives None.
     """
-    from math import ceil, exp
+    import numpy as np
 
     if not (1 - CREDIBLE) / 2 < better < (1 + CREDIBLE) / 2:
         return 0
-    if abs(mean) < 1e-9:
+    if sd <= 0:
         return None
-    p = 1 / (1 + exp(-mean))
-    needed = ceil(((1.96 / mean) ** 2 - 1 / sd**2) / (p * (1 - p)))
-    return None if needed > MOST_VOTES_NEEDED else max(1, needed)
+    chance = np.random.default_rng(seed)
+    truth = mean + sd * chance.standard_normal(500)
+    half = np.cosh(truth / 2) * 2
+    wins = half / (half + np.exp(ties))
+    information = telling * wins * (1 - (wins * np.tanh(truth / 2) ** 2)) / 4
+    votes = np.unique(np.geomspace(1, MOST_VOTES_NEEDED, 160).round())
+    step = np.diff(votes, prepend=0.0)[None, :] * information[:, None]
+    seen = np.cumsum(truth[:, None] * step + np.sqrt(step) * chance.standard_normal(step.shape), axis=1)
+    precision = 1 / sd**2 + np.cumsum(step, axis=1)
+    settled = np.abs(mean / sd**2 + seen) > 1.96 * np.sqrt(precision)
+    needed = np.sort(np.where(settled.any(axis=1), votes[settled.argmax(axis=1)], np.inf))[len(truth) // 2]
+    if not np.isfinite(needed):
+        return None
+    return max(1, int(float(f"{needed:.2g}")))
 
 
-def posterior(names: list[str], votes: list[Vote], seed: int) -> Array:
-    """Draws of the strengths, shape ``(CHAINS * KEPT, len(names))``, in logits, each draw centred on zero."""
-    import numpy as np
+def next_sides(
+    votes: Iterable[Vote],
+    checkpoints: Sequence[str],
+    panes: int = 2,
+    possible: Sequence[Sequence[str]] | None = None,
+    waiting: Iterable[Sequence[str]] = (),
+    seed: int = 1,
+) -> tuple[str, ...]:
+    """The checkpoints whose next vote is worth most (see ``strengths.worths``): ``panes`` of them, or all if there are not more.
 
-    index = {name: i for i, name in enumerate(names)}
-    wins = np.zeros((len(names), len(names)))
-    for vote in votes:
-        a, b = (index[side.checkpoint] for side in vote.sides)
-        share = {"1": 1.0, "2": 0.0}.get(vote.verdict, 0.5)
-        wins[a, b] += share
-        wins[b, a] += 1 - share
-    winners, losers = np.nonzero(wins)
-    weights = wins[winners, losers]
-
-    def log_likelihood(strengths: Array) -> Array:
-        total: Array = -(np.logaddexp(0.0, strengths[:, losers] - strengths[:, winners]) * weights).sum(axis=1)
-        return total
-
-    draws = _elliptical_slices(log_likelihood, len(names), np.random.default_rng(seed))
-    centred: Array = draws - draws.mean(axis=1, keepdims=True)
-    return centred
-
-
-def _elliptical_slices(log_likelihood: Any, size: int, chance: np.random.Generator) -> Array:
-    """Draws from N(0, PRIOR_SD²)·likelihood: all chains step together, those whose proposal is refused shrink their bracket."""
-    import numpy as np
-
-    current = chance.normal(0, PRIOR_SD, (CHAINS, size))
-    likelihood = log_likelihood(current)
-    kept = []
-    for step in range(BURN_IN + KEPT):
-        ellipse = chance.normal(0, PRIOR_SD, (CHAINS, size))
-        threshold = likelihood + np.log(chance.random(CHAINS))
-        angle = chance.random(CHAINS) * 2 * np.pi
-        low, high = angle - 2 * np.pi, angle.copy()
-        open_chains = np.arange(CHAINS)
-        following, following_likelihood = current.copy(), likelihood.copy()
-        while len(open_chains):
-            turn = angle[open_chains, None]
-            proposed = current[open_chains] * np.cos(turn) + ellipse[open_chains] * np.sin(turn)
-            value = log_likelihood(proposed)
-            accepted = value > threshold[open_chains]
-            following[open_chains[accepted]] = proposed[accepted]
-            following_likelihood[open_chains[accepted]] = value[accepted]
-            open_chains = open_chains[~accepted]
-            negative = angle[open_chains] < 0
-            low[open_chains] = np.where(negative, angle[open_chains], low[open_chains])
-            high[open_chains] = np.where(negative, high[open_chains], angle[open_chains])
-            angle[open_chains] = low[open_chains] + chance.random(len(open_chains)) * (high[open_chains] - low[open_chains])
-        current, likelihood = following, following_likelihood
-        if step >= BURN_IN:
-            kept.append(current)
-    return np.concatenate(kept)
-
-
-def next_pair(votes: Iterable[Vote], checkpoints: list[str], seed: int = 1) -> tuple[str, str]:
-    """The pair whose next vote is worth most: the information it carries on the strengths, times the chance that one of the two is best.
-
-    Information is the entropy of the expected outcome less the expected entropy (Houlsby et al. 2011, "BALD").
+    ``possible`` names the sets that can be dealt at all (default: every one). ``waiting`` are sets that are dealt and have no vote yet:
+    what they will tell is not asked for twice.
     """
-    import numpy as np
+    from studio.review import strengths
 
-    if len(checkpoints) == 2:
-        return checkpoints[0], checkpoints[1]
-    draws = posterior(checkpoints, [v for v in counted(votes) if all(s.checkpoint in checkpoints for s in v.sides)], seed)
-    best = np.bincount(draws.argmax(axis=1), minlength=len(checkpoints)) / len(draws)
-
-    def entropy(p: Array) -> Array:
-        p = np.clip(p, 1e-12, 1 - 1e-12)
-        value: Array = -p * np.log(p) - (1 - p) * np.log(1 - p)
-        return value
-
-    def worth(pair: tuple[int, int]) -> float:
-        p = 1 / (1 + np.exp(draws[:, pair[1]] - draws[:, pair[0]]))
-        information = float(entropy(np.asarray(p.mean())) - entropy(p).mean())
-        return information * float(best[pair[0]] + best[pair[1]])
-
-    chosen = max(combinations(range(len(checkpoints)), 2), key=worth)
-    return checkpoints[chosen[0]], checkpoints[chosen[1]]
+    names = sorted(checkpoints)
+    panes = min(panes, len(names))
+    allowed = None if possible is None else {tuple(sorted(sides)) for sides in possible}
+    if panes == len(names) or (allowed and len(allowed) == 1):
+        return tuple(possible[0]) if possible else tuple(checkpoints)
+    open_ = Counter(tuple(sorted(sides)) for sides in waiting)
+    tallied = strengths.tally((v for v in counted(votes) if all(s.checkpoint in names for s in v.sides)), names)
+    worth = {tuple(names[i] for i in sides): value for value, sides in strengths.worths(tallied, panes, seed=seed)}
+    return max(allowed or worth, key=lambda sides: (worth[sides] / (1 + open_[sides]), sides))
 
 
 def voter_bias(votes: Iterable[Vote]) -> dict[str, float | None]:
     """How often the left and the longer reply won, of the votes that chose one (None without any)."""
     decided = [v for v in counted(votes) if v.winner]
-    unequal = [v for v in decided if len(v.sides[0].reply) != len(v.sides[1].reply)]
+    unequal = [v for v in decided if len({len(s.reply) for s in v.sides}) > 1]
     longer = sum(v.winner is max(v.sides, key=lambda s: len(s.reply)) for v in unequal)
     return {
         "left": round(sum(v.verdict == "1" for v in decided) / len(decided), 4) if decided else None,
