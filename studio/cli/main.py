@@ -76,11 +76,23 @@ def _parser() -> ArgumentParser:
     command("stats", "Counts, lengths, languages.", dialogue)
     command("check", "Rows that would teach something wrong.", dialogue)
     _split(command("build", "Freeze a snapshot, split into train and val.", dialogue))
-    command("snapshots", "The frozen builds of lore and dialogue.")
+
+    preference = actions("preference", "Pairs of replies, the better and the worse, for DPO and ORPO.", "list")
+    add = command("add", "Add TRL or ShareGPT preference files (JSON lines or one array), or folders of them.", preference)
+    add.add_argument("paths", nargs="+", metavar="PATH")
+    add.add_argument("--format", default="", help="trl or sharegpt (default: told from each row)")
+    command("list", "The pairs.", preference)
+    command("show", "One pair and where it came from.", preference).add_argument("row", metavar="ID")
+    command("stats", "Counts, lengths, where they came from.", preference)
+    command("check", "Pairs that would teach something wrong.", preference)
+    remove = command("remove", "Take pairs out for good: they do not come back from the votes.", preference)
+    remove.add_argument("rows", nargs="+", metavar="ID")
+    _split(command("build", "Freeze a snapshot, split into train and val.", preference))
+    command("snapshots", "The frozen builds of lore, dialogue and preference.")
 
     for name, help_ in (("plan", "What a run would read, do and need, before anything is loaded."), ("train", "Queue a training run.")):
         made = command(name, help_)
-        made.add_argument("stage", choices=("cpt", "sft", "quantize") if name == "plan" else ("cpt", "sft"))
+        made.add_argument("stage", choices=("cpt", "sft", "dpo", "orpo", *(("quantize",) if name == "plan" else ())))
         _recipe_options(made)
         made.add_argument("--from", dest="start", default="", metavar="CKPT", help="start from this checkpoint")
         made.add_argument("--snapshot", default="", help="read this snapshot (default: the newest)")
@@ -124,8 +136,8 @@ def _parser() -> ArgumentParser:
         made.add_argument("--max-tokens", type=int, default=200)
         made.add_argument("--seed", type=int, default=17)
 
-    review = command("review", "Compare checkpoints blind: CKPT CKPT opens the app; also: deal, next, vote, undo, rank, list.")
-    review.add_argument("words", nargs="*", metavar="CKPT | deal CKPT CKPT | next | vote ROUND VERDICT | undo | rank | list")
+    review = command("review", "Compare checkpoints blind: CKPT CKPT opens the app; also: deal, next, vote, undo, rank, pairs, keep, list.")
+    review.add_argument("words", nargs="*", metavar="CKPT | deal CKPT CKPT | next | vote ROUND VERDICT | undo | rank | pairs | keep [ROUND…] | list")
     review.add_argument("--say", action="append", default=[], metavar="TEXT", help="deal: a prompt (may be given more than once)")
     review.add_argument("--probes", type=int, default=0, metavar="N", help="deal: the first N open probes as prompts")
     review.add_argument("--held-out", type=int, default=0, metavar="N", help="deal: N conversations of the validation split as prompts")
@@ -156,7 +168,7 @@ def _recipe_options(parser: ArgumentParser) -> None:
 
 
 def _answer(arguments: Namespace) -> int | None:
-    from studio.cli import material, models, reviewing, training
+    from studio.cli import material, models, preferring, reviewing, training
     from studio.persona.folder import open_persona
 
     match arguments.command:
@@ -178,6 +190,7 @@ def _answer(arguments: Namespace) -> int | None:
     answers: dict[str, Callable[[Namespace, Persona], int | None]] = {
         "lore": material.lore,
         "dialogue": material.dialogue,
+        "preference": preferring.preference,
         "snapshots": material.snapshots,
         "plan": training.plan,
         "train": training.train,

@@ -1,11 +1,11 @@
-"""``studio review``: the app's review, or its parts one by one: deal, next, vote, undo, rank, list."""
+"""``studio review``: the app's review, or its parts one by one: deal, next, vote, undo, rank, pairs, keep, list."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from typing import Any
 
-from studio.cli import output
+from studio.cli import output, preferring
 from studio.errors import StudioError, UsageError
 from studio.persona.folder import Persona
 from studio.review import rounds
@@ -26,6 +26,10 @@ def review(arguments: Namespace, persona: Persona) -> int | None:
             output.say(f"The vote on {gone.round} is taken back; it can be voted on again.")
         case ["rank"]:
             _rank(arguments, persona)
+        case ["pairs"]:
+            preferring.pairs(arguments, persona)
+        case ["keep"]:
+            preferring.keep(arguments, persona, words[1:])
         case ["list"]:
             _list(arguments, persona)
         case _:
