@@ -1,132 +1,53 @@
-"""Text that arrives in pieces, drawn cheaply: rows are wrapped once, kept as finished strips, and only the open last row changes.
+"""Text that arrives in pieces, drawn cheaply: rows are wrapped once, kept as finished strips, and only what changed is drawn.
 
-A flush costs the same whether 250 or 20,000 tokens are shown already, because nothing but the last row is wrapped again.
-Plain text throughout: a judge must see what the model wrote, and nothing in it is obeyed.
+A flush costs the same whether 250 or 20,000 tokens are shown already. Plain text throughout: a judge must see what the model wrote,
+and nothing in it is obeyed.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterable
 from operator import itemgetter
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from rich.cells import cell_len, split_graphemes
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Region, Size
+from textual.geometry import Region
 from textual.reactive import var
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 from studio.text import clean
 from studio.tui.look import COMPONENTS, KIND_CSS, kind_style
-
-STEP = 8
-"""Rows by which the scrollable height grows at a time: each change of it lays the screen out anew (36 ms a flush without, 10 ms with)."""
+from studio.tui.wrapping import Wrapper
 
 MEASURE = 92
 """Columns of text at most, however wide the pane: longer lines lose the eye."""
 
-LONGEST_ROW = 16
-"""A row is broken by force at this many characters a column: a thousand accents on one letter have the width of one."""
+BAR = "▐"
+"""The thumb of the scroll bar, in the last column of the pane."""
 
-NOT_AT_START = frozenset("、。，．：；？！）］｝」』】》〉〕’”…‥ーっッゃゅょャュョ々,.:;?!)]}%°℃")
-NOT_AT_END = frozenset("（［｛「『【《〈〔‘“([{")
-"""Between wide characters a row may break anywhere, but not before or after these (the core of kinsoku, JIS X 4051)."""
+WHEEL = 3
+"""Rows a turn of the mouse wheel moves."""
 
 _STRAY_JOINER = re.compile(r"(?<![\U0001F000-\U0001FAFF\u2190-\u2BFF\uFE0F])\u200D")
 """A zero-width joiner that joins no emoji: terminals and Rich disagree about the width of what it would join."""
 
 
-class Wrapper:
-    """Text wrapped to a width in cells, piece by piece; the rows do not depend on how the text was cut into pieces.
-
-    Words are kept whole where they fit, wide characters break by themselves, grapheme clusters are never cut. Spaces at the end
-    of a row hang over its edge and are dropped.
-    """
-
-    def __init__(self, width: int) -> None:
-        self.width = max(2, width)
-        self.rows: list[str] = [""]
-        """All rows; the last one is open."""
-
-    def feed(self, text: str) -> int:
-        """Add text; the index of the first row that changed."""
-        first = len(self.rows) - 1
-        lines = text.split("\n")
-        for number, line in enumerate(lines):
-            if number:
-                self.rows.append("")
-            if line:
-                self.rows[-1] += line
-                self._break()
-        return first
-
-    def _break(self) -> None:
-        """Break the open row until it fits."""
-        row = self.rows.pop()
-        while (at := self._overflow(row)) is not None:
-            cut = self._opportunity(row, at)
-            self.rows.append(row[:cut].rstrip(" "))
-            row = row[cut:]
-        self.rows.append(row)
-
-    def _overflow(self, row: str) -> int | None:
-        """Where the first grapheme that no longer fits begins; None if all do. Spaces never overflow."""
-        if len(row) <= self.width and row.isascii():
-            return None
-        limit = LONGEST_ROW * self.width
-        head = row[: limit + 1]
-        if head.isascii():
-            at = self.width
-            while at < len(head) and head[at] == " ":
-                at += 1
-            return at if at < len(head) else (limit if len(head) > limit else None)
-        cells = 0
-        for start, end, size in split_graphemes(head)[0]:
-            cells += size
-            if cells > self.width and not head[start:end].startswith(" "):
-                return start if start else end
-        return limit if len(head) > limit else None
-
-    def _opportunity(self, row: str, at: int) -> int:
-        """The last place up to ``at`` where the row may break; ``at`` itself if a word is longer than the row."""
-        if row[at - 1] == " ":
-            return at
-        if row[: at + 1].isascii():
-            cut = row.rfind(" ", 0, at) + 1
-            return cut if row[:cut].strip(" ") else at
-        spans = split_graphemes(row[:at])[0]
-        cuts = [start for start, _, _ in spans[1:]] + [at]
-        for (start, end, size), cut in zip(reversed(spans), reversed(cuts), strict=True):
-            before, after = row[start:end], row[cut]
-            if before.endswith(" ") and row[:cut].strip(" "):
-                return cut
-            if 2 in (size, cell_len(after)) and after not in NOT_AT_START and before[-1] not in NOT_AT_END and after != " ":
-                return cut
-        return at
-
-
-class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
+class StreamPane(Widget, can_focus=True, inherit_bindings=False):
     """A scrolling pane of plain text that follows its end until the reader scrolls away from it.
 
-    Titles are set as ``Content``; the text is cleaned here and nowhere else has to be.
+    It scrolls and draws its bar by itself: with Textual's scrolling every new row would lay the whole screen out anew, which cost
+    four times as much as drawing all of it. Titles are set as ``Content``; the text is cleaned here and nowhere else has to be.
     """
 
     COMPONENT_CLASSES = COMPONENTS
-    DEFAULT_CSS = f"""
-    StreamPane {{
-        overflow-x: hidden;
-        overflow-y: auto;
-        scrollbar-gutter: stable;
-        scrollbar-size-vertical: 1;
-        scrollbar-color: $foreground 25%; scrollbar-color-hover: $foreground 45%; scrollbar-color-active: $foreground 45%;
-        scrollbar-background: $background; scrollbar-background-hover: $background; scrollbar-background-active: $background;
-        {KIND_CSS}
-    }}
-    """
+    DEFAULT_CSS = f"StreamPane {{ {KIND_CSS} }}"
 
     # The arrows left and right belong to whoever holds the pane: in a review they are votes.
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -148,9 +69,16 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
         self._kinds: list[tuple[int, str]] = [(0, "plain")]
         """The first row of each block and its kind."""
         self.following = True
+        self.top = 0
+        """The first row on screen."""
         self._wrapper = Wrapper(80)
         self._tail = ""
-        self._strips: dict[int, Strip] = {}
+        self._strips: dict[tuple[int, bool], Strip] = {}
+        """Finished lines of the widget, frame and all, by row and whether the thumb of the bar stands beside it."""
+        self._frame: tuple[Strip, Strip] | None = None
+        """What stands left and right of the content on each line: border and padding."""
+        self._styles: dict[str, Style] = {}
+        """The style of each kind: asking for one costs more than drawing a line with it."""
 
     @property
     def rows(self) -> list[str]:
@@ -161,6 +89,8 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
     def raw(self) -> str:
         """The text as it came, blocks joined by line breaks."""
         return "\n".join("".join(pieces) for _, pieces in self._blocks)
+
+    # -- the text ------------------------------------------------------------------------------------------------------------------
 
     def begin(self, kind: str = "plain") -> None:
         """What is fed from now on is of another kind (see ``look.KINDS``) and begins on a new row."""
@@ -178,12 +108,10 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
 
     def set_text(self, text: str, from_top: bool = False) -> None:
         """Replace everything; what comes next is followed unless ``from_top``."""
-        self._blocks = [("plain", [])]
+        self._blocks = [("plain", [text] if text else [])]
         self._restart()
-        self.scroll_to(y=0, animate=False, force=True, immediate=True)
         self.following = not from_top
-        self.feed(text)
-        self._grow()
+        self.top = 0 if from_top else self._end
         self.refresh()
 
     def feed(self, text: str) -> None:
@@ -191,39 +119,39 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
         if not text:
             return
         self._blocks[-1][1].append(text)
+        thumb = self._thumb()
+        before = len(self.rows)
         first = self._add(text)
+        self._drop(range(first, before))
         height = self.size.height
-        self._strips = {row: strip for row, strip in self._strips.items() if row < first}
-        self._grow()
-        if self.following:
-            self.scroll_to(y=self._end, animate=False, force=True, immediate=True)
-        top = max(0, first - self.scroll_offset.y)
-        if top < height:
-            self.refresh(Region(0, top, self.size.width, height - top))
+        if self.following and self.top != self._end:
+            self.top = self._end
+            self._redraw(0, height)
+        else:
+            self._redraw(first - self.top, min(height, len(self.rows) - self.top))
+            if self._thumb() != thumb:
+                self.refresh(Region(self.size.width - 1, 0, 1, height))
+
+    def _redraw(self, start: int, end: int) -> None:
+        """Have the lines of the content between two offsets drawn anew."""
+        start = max(0, start)
+        if start < end:
+            self.refresh(Region(0, start, self.size.width, end - start))
+
+    def _drop(self, rows: Iterable[int]) -> None:
+        """Forget how these rows were drawn."""
+        for row in rows:
+            self._strips.pop((row, False), None)
+            self._strips.pop((row, True), None)
 
     def _add(self, text: str) -> int:
         drawn = _STRAY_JOINER.sub("", self._tail + clean(text))[len(self._tail) :]
         self._tail = drawn[-1:] or self._tail
         return self._wrapper.feed(drawn)
 
-    @property
-    def _end(self) -> int:
-        """The offset at which the last row stands at the bottom."""
-        return max(0, len(self.rows) - self.size.height)
-
-    def _grow(self) -> None:
-        height = self.size.height
-        needed = len(self.rows)
-        if self.writing and needed > height:
-            needed = height + -(-(needed - height) // STEP) * STEP
-        elif self.writing:
-            needed = height
-        wanted = Size(self._wrapper.width, max(needed, 1))
-        if wanted.height > self.virtual_size.height or not self.writing or wanted.width != self.virtual_size.width:
-            self.virtual_size = wanted
-
     def _restart(self) -> None:
-        self._wrapper = Wrapper(min(MEASURE, self.scrollable_content_region.width or 80))
+        """Wrap everything, for another text or another width."""
+        self._wrapper = Wrapper(min(MEASURE, self.size.width - 1 if self.size.width else 80))
         self._tail = ""
         self._strips.clear()
         self._kinds = []
@@ -235,53 +163,135 @@ class StreamPane(ScrollView, can_focus=True, inherit_bindings=False):
             self._add("".join(pieces))
 
     def watch_writing(self) -> None:
-        self._strips.clear()
-        self._grow()
-        self.refresh()
+        last = len(self.rows) - 1
+        self._drop([last])
+        self._redraw(last - self.top, min(self.size.height, last + 1 - self.top))
 
-    def on_resize(self) -> None:
-        self._strips.clear()
-        width = min(MEASURE, self.scrollable_content_region.width or 80)
-        if width != self._wrapper.width:
-            place = self.scroll_offset.y / max(1, len(self.rows))
-            self._restart()
-            if not self.following:
-                self.scroll_to(y=round(place * len(self.rows)), animate=False, force=True)
-        self._grow()
-        # Textual 8.2.8 decided about the bar before this event, by the height there was then.
-        self._refresh_scrollbars()
-        if self.following:
-            self.scroll_to(y=self._end, animate=False, force=True)
-        self.refresh()
+    # -- scrolling -----------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _end(self) -> int:
+        """The offset at which the last row stands at the bottom."""
+        return max(0, len(self.rows) - self.size.height)
+
+    def _move(self, to: int) -> None:
+        to = max(0, min(to, self._end))
+        self.following = to == self._end
+        if to != self.top:
+            self.top = to
+            self._redraw(0, self.size.height)
+
+    def action_scroll_up(self) -> None:
+        self._move(self.top - 1)
+
+    def action_scroll_down(self) -> None:
+        self._move(self.top + 1)
+
+    def action_page_up(self) -> None:
+        self._move(self.top - max(1, self.size.height - 1))
+
+    def action_page_down(self) -> None:
+        self._move(self.top + max(1, self.size.height - 1))
+
+    def action_scroll_home(self) -> None:
+        self._move(0)
 
     def action_scroll_end(self) -> None:
-        self.scroll_to(y=self._end, animate=False, force=True)
-        self.following = True
+        self._move(self._end)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        event.stop()
+        self._move(self.top - WHEEL)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        event.stop()
+        self._move(self.top + WHEEL)
+
+    def on_resize(self) -> None:
+        if self.size.width and min(MEASURE, max(2, self.size.width - 1)) != self._wrapper.width:
+            place = self.top / max(1, len(self.rows))
+            self._restart()
+            self.top = round(place * len(self.rows))
+        self.top = self._end if self.following else min(self.top, self._end)
+        self.refresh()
+
+    # -- drawing -------------------------------------------------------------------------------------------------------------------
+
+    def refresh(self, *regions: Region, **how: Any) -> StreamPane:
+        if not regions:
+            self._forget()
+        super().refresh(*regions, **how)
+        return self
 
     def notify_style_update(self) -> None:
-        self._strips.clear()
+        self._forget()
         super().notify_style_update()
 
-    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        super().watch_scroll_y(old_value, new_value)
-        if new_value < old_value and round(new_value) < self._end:
-            self.following = False
-        elif round(new_value) >= self._end:
-            self.following = True
+    def _forget(self) -> None:
+        self._strips.clear()
+        self._frame = None
+        self._styles.clear()
 
-    def render_line(self, y: int) -> Strip:
-        row = y + self.scroll_offset.y
-        strip = self._strips.get(row)
+    def _thumb(self) -> tuple[int, int]:
+        """The lines on which the thumb of the scroll bar stands: first, and one past the last. Empty where all rows are on screen."""
+        height, rows = self.size.height, len(self.rows)
+        if rows <= height or not height:
+            return (0, 0)
+        length = max(1, height * height // rows)
+        start = round(self.top * (height - length) / max(1, rows - height))
+        return (start, start + length)
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Finished lines, frame included: asking Textual for border and padding of each line costs more than the text."""
+        gutter = self.gutter
+        first, last = gutter.top, gutter.top + self.size.height
+        begin, end = self._thumb()
+        found = []
+        for y in crop.line_range:
+            if first <= y < last:
+                line = y - first
+                found.append(self._line(line + self.top, begin <= line < end))
+            else:
+                found.extend(super().render_lines(Region(0, y, self.outer_size.width, 1)))
+        if crop.column_span != (0, self.outer_size.width):
+            found = [strip.crop(crop.x, crop.right) for strip in found]
+        return found
+
+    def _line(self, row: int, thumb: bool) -> Strip:
+        strip = self._strips.get((row, thumb))
         if strip is None:
-            # Asking for the style costs more than drawing (0.3 ms): only rows that are not drawn yet do.
-            strip = self._strips[row] = self._draw_row(row, self.size.width, self.rich_style)
+            if self._frame is None:
+                width, gutter = self.outer_size.width, self.gutter
+                (empty,) = super().render_lines(Region(0, gutter.top, width, 1))
+                self._frame = (empty.crop(0, gutter.left), empty.crop(width - gutter.right, width))
+            left, right = self._frame
+            content = self._draw_row(row, self.size.width - 1, thumb)
+            for line_filter in self.get_line_filters():
+                content = content.apply_filter(line_filter, self.background_colors[1])
+            strip = Strip.join([left, content, right])
+            if row < len(self.rows):
+                self._strips[row, thumb] = strip
         return strip
 
-    def _draw_row(self, row: int, width: int, style: Style) -> Strip:
+    def render_line(self, y: int) -> Strip:
+        """A line of the content without text: the pattern for the frame."""
+        return Strip.blank(self.size.width, self.rich_style)
+
+    def _draw_row(self, row: int, width: int, thumb: bool) -> Strip:
+        style = self._style("")
+        bar = Segment(BAR, self._style("rule")) if thumb else Segment(" ", style)
         if row >= len(self.rows):
-            return Strip.blank(width, style)
+            return Strip([Segment(" " * max(0, width), style), bar], max(0, width) + 1)
         text = self.rows[row]
         if self.writing and row == len(self.rows) - 1:
             text = text.rstrip(" ") + ("▏" if cell_len(text.rstrip(" ")) < width else "")
         kind = self._kinds[bisect_right(self._kinds, row, key=itemgetter(0)) - 1][1]
-        return Strip([Segment(text, style if kind == "plain" else kind_style(self, kind))]).adjust_cell_length(width, style)
+        shown = Strip([Segment(text, self._style("" if kind == "plain" else kind))]).adjust_cell_length(width, style)
+        return Strip([*shown, bar], width + 1)
+
+    def _style(self, kind: str) -> Style:
+        """The style of a kind; of the pane itself for an empty one."""
+        style = self._styles.get(kind)
+        if style is None:
+            style = self._styles[kind] = kind_style(self, kind) if kind else self.rich_style
+        return style

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
-from studio.tui.streaming import StreamPane, Wrapper
+from studio.tui.streaming import StreamPane
+from studio.tui.wrapping import Wrapper
 
 WORDS = ["the", "Minister", "has", "spoken", "and", "the", "goose", "sat", "on", "letter", "K", "where", "things", "hum", "a", "little"]
 
@@ -131,16 +132,38 @@ async def test_hostile_text_is_drawn_harmless_and_kept_raw() -> None:
         assert not any((ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 or c == "\u202e" for c in drawn)
 
 
-async def test_the_virtual_height_grows_in_steps() -> None:
+async def test_new_rows_lay_nothing_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layout costs more than drawing all panes, and every key waits for it."""
     app = PaneApp()
     async with app.run_test(size=(40, 12)) as pilot:
         pane = app.query_one(StreamPane)
         pane.writing = True
         await pilot.pause()
-        heights = set()
-        for _ in range(100):
-            pane.feed("x\n")
-            heights.add(pane.virtual_size.height)
-        assert len(heights) <= 14
+        layouts = []
+        monkeypatch.setattr(app.screen, "_refresh_layout", lambda *args, **how: layouts.append(args))
+        for n in range(100):
+            pane.feed(f"row {n}\n")
+            await pilot.pause()
         pane.writing = False
-        assert pane.virtual_size.height == len(pane.rows)
+        await pilot.pause()
+        assert "row 99" in screen_text(app) and layouts == []
+
+
+async def test_the_bar_shows_where_one_is() -> None:
+    app = PaneApp()
+    async with app.run_test(size=(40, 10)) as pilot:
+        pane = app.query_one(StreamPane)
+        pane.set_text("\n".join(f"row {n}" for n in range(20)), from_top=True)
+        await pilot.pause()
+
+        def bar() -> list[int]:
+            return [n for n, line in enumerate(screen_text(app).split("\n")) if line.endswith("▐")]
+
+        assert bar() == [0, 1, 2, 3, 4]
+        pane.focus()
+        await pilot.press("end")
+        await pilot.pause()
+        assert bar() == [5, 6, 7, 8, 9] and "row 19" in screen_text(app)
+        pane.set_text("short")
+        await pilot.pause()
+        assert bar() == []
