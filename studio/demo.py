@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import select
+import sys
 import time
 from argparse import Namespace
 from pathlib import Path
 
 from studio import launch
-from studio.checkpoints.fetch import fetch_base
+from studio.checkpoints.fetch import fetch_base, hub_answers
 from studio.checkpoints.store import BASE, all_checkpoints, get_checkpoint
 from studio.cli import models, output, training
 from studio.dialogue import build as dialogue_build
@@ -24,16 +26,17 @@ from studio.text import duration
 SAMPLE = "wen"
 OPEN_PROBES = 4
 REAL_BASE = "Qwen/Qwen3-0.6B-Base"
-"""A small real base that fits any GPU; named to people who have one."""
+"""A small real base that fits any GPU; offered to people who have one."""
+
+ANSWER_SECONDS = 20.0
 
 
 def demo(parent: Path | None = None, base: str = "", engine: str = "embedded") -> int:
     """Make a new persona from the sample and take it all the way. Exit code 0 when every step ended well."""
+    base = base or _offered()
     began = time.monotonic()
     persona = _persona(parent or Path.cwd(), base)
     output.progress(f"{persona.name}: a new persona in {persona.root}")
-    if gpu() and not base:
-        output.progress(f"This machine has a GPU: `studio demo --base {REAL_BASE}` does the same with a real base (fetched from the hub).")
     path = fetch_base(persona.manifest.base, output.progress)
     output.progress(f"The base {persona.manifest.base} is in {path}.")
     _material(persona)
@@ -50,6 +53,23 @@ def demo(parent: Path | None = None, base: str = "", engine: str = "embedded") -
     output.say(f"\nDone in {duration(time.monotonic() - began)}. Open it with:  studio -p {persona.root}")
     output.say(f"Compare blind:  studio -p {persona.root} review {compared[1]} {compared[2]}")
     return 0
+
+
+def _offered() -> str:
+    """A real base, if this machine has a GPU, reaches the hub, and somebody is there who takes it; else empty: the embedded one."""
+    if not gpu() or not hub_answers():
+        return ""
+    question = f"This machine has a GPU. Take the real base {REAL_BASE} (1.2 GB from the hub, no account) instead of the embedded one?"
+    if not sys.stdin.isatty():
+        output.progress(f"{question} Then: studio demo --base {REAL_BASE}")
+        return ""
+    print(f"{question} [y/N] ", end="", flush=True, file=sys.stderr)
+    # Nobody there is a no: the demo runs unattended.
+    answered, _, _ = select.select([sys.stdin], [], [], ANSWER_SECONDS)
+    if not answered:
+        print("no answer: the embedded one", file=sys.stderr)
+        return ""
+    return REAL_BASE if sys.stdin.readline().strip().lower() in ("y", "yes") else ""
 
 
 def _persona(parent: Path, base: str) -> Persona:

@@ -12,6 +12,19 @@ from studio.errors import StudioError
 from studio.jobs.processes import python
 
 
+def hub_answers() -> bool:
+    """Whether the hub can be reached from here; asked only when something of it is about to be offered."""
+    import httpx
+
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return False
+    try:
+        httpx.head(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=3.0)
+    except httpx.HTTPError:
+        return False
+    return True
+
+
 def fetch_base(base: str, progress: Callable[[str], None]) -> Path:
     """The folder of a base, brought here first if need be. The one step of the studio that uses the network."""
     base = check_base_name(base)

@@ -14,6 +14,8 @@ import time
 from fcntl import ioctl
 from pathlib import Path
 
+import pytest
+
 from studio.persona.folder import Persona
 
 APP = "import sys; from pathlib import Path; from studio.tui.app import run; sys.exit(run(Path(sys.argv[1])))"
@@ -96,6 +98,45 @@ def test_the_app_opens_shows_screens_and_leaves(persona: Persona) -> None:
     terminal.press("q")
     assert terminal.ended() == 0
     assert b"\x1b[?1049l" in terminal.seen  # the alternate screen was left
+
+
+def test_the_editor_gets_the_terminal_and_the_app_comes_back_with_what_was_written(
+    persona: Persona, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "editor.py"
+    script.write_text(
+        "import os, sys\n"
+        "assert os.isatty(0) and os.isatty(1)\n"
+        "print('THE EDITOR HAS', os.path.basename(sys.argv[-1]), flush=True)\n"
+        "input()\n"
+        "with open(sys.argv[-1], 'a', encoding='utf-8') as file: file.write('\\nA fourth lamp was lit.\\n')\n"
+    )
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", f"{sys.executable} {script}")
+    file = sorted(persona.lore.glob("*"))[0]
+    before = file.read_text(encoding="utf-8")
+    terminal = Terminal(APP, persona.root)
+    terminal.wait_for("What to do next")
+    terminal.press("2")
+    terminal.wait_for(file.name)
+    terminal.press("e")
+    terminal.wait_for(f"THE EDITOR HAS {file.name}")
+    terminal.press("\n")
+    terminal.seen = b""
+    terminal.wait_for(file.name)  # the screen is drawn again
+    assert file.read_text(encoding="utf-8") == before + "\nA fourth lamp was lit.\n"
+    terminal.press("q")
+    assert terminal.ended() == 0
+
+
+def test_an_editor_that_is_not_installed_is_named(persona: Persona, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISUAL", "no-such-editor --wait")
+    terminal = Terminal(APP, persona.root)
+    terminal.wait_for("What to do next")
+    terminal.press("e")
+    terminal.wait_for("no-such-editor is not installed")
+    terminal.press("q")
+    assert terminal.ended() == 0
 
 
 def test_a_closed_terminal_ends_the_app(persona: Persona) -> None:
