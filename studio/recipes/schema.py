@@ -19,8 +19,6 @@ class Training(Struct, kw_only=True, forbid_unknown_fields=True):
         int, Meta(ge=1, le=4096, description="Sequences on the card at once; a step gathers them up to batch. Larger: faster, more memory.")
     ] = 1
     length: Annotated[int, Meta(ge=32, le=1_048_576, description="Longest sequence in tokens; longer texts are split (CPT) or cut (SFT).")] = 2048
-    packing: Annotated[bool, Meta(description="Several short texts share one sequence, kept apart from each other. Faster, same result.")] = True
-    neftune: Annotated[float, Meta(ge=0, le=50, description="Noise on the embeddings. About 5 makes chat livelier; 0 for facts.")] = 0.0
     warmup: Annotated[float, Meta(ge=0, lt=1, description="Share of the steps in which the step size rises from zero.")] = 0.03
     schedule: Annotated[Literal["cosine", "linear", "constant"], Meta(description="How the step size falls after the warm-up.")] = "cosine"
     weight_decay: Annotated[float, Meta(ge=0, le=1, description="Pulls weights towards zero. Seldom needed in short trainings.")] = 0.0
@@ -41,15 +39,18 @@ class Training(Struct, kw_only=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0, lt=2**32, description="Same seed, same data order, same run.")] = 17
 
 
-class Lora(Training, kw_only=True, forbid_unknown_fields=True):
-    """The adapter, shared by every stage that can train one."""
-
-    rank: Annotated[int, Meta(ge=1, le=1024, description="Size of the adapter. Larger: can hold more of her, more easily overfits.")] = 32
-    alpha: Annotated[int, Meta(ge=1, le=4096, description="Strength of the adapter; twice the rank is the usual choice.")] = 64
-    dropout: Annotated[float, Meta(ge=0, lt=1, description="Share of the adapter switched off at random in each step.")] = 0.0
+Rank = Annotated[int, Meta(ge=1, le=1024, description="Size of a new adapter. Larger: can hold more of her, more easily overfits.")]
+Alpha = Annotated[int, Meta(ge=1, le=4096, description="Strength of a new adapter; twice the rank is the usual choice.")]
 
 
-class Cpt(Training, kw_only=True, forbid_unknown_fields=True):
+class Texts(Training, kw_only=True, forbid_unknown_fields=True):
+    """What the stages have that read one text at a time."""
+
+    packing: Annotated[bool, Meta(description="Several short texts share one sequence, kept apart from each other. Faster, same result.")] = True
+    neftune: Annotated[float, Meta(ge=0, le=50, description="Noise on the embeddings. About 5 makes chat livelier; 0 for facts.")] = 0.0
+
+
+class Cpt(Texts, kw_only=True, forbid_unknown_fields=True):
     """Continued pre-training on the lore: all weights, every token counts."""
 
     learning_rate: Annotated[float, Meta(gt=0, lt=1, description="Step size. 1e-5 is timid, 3e-5 learns the lore; higher forgets other things.")] = (
@@ -61,13 +62,58 @@ class Cpt(Training, kw_only=True, forbid_unknown_fields=True):
     batch: Annotated[int, Meta(ge=1, le=4096, description="Sequences a step. 12 is the reference for about 12 M tokens of lore.")] = 12
 
 
-class Sft(Lora, kw_only=True, forbid_unknown_fields=True):
+class Sft(Texts, kw_only=True, forbid_unknown_fields=True):
     """Supervised fine-tuning on the dialogue: a LoRA adapter, loss on the character's turns alone."""
 
     learning_rate: Annotated[float, Meta(gt=0, lt=1, description="Step size. 1e-4 suits LoRA; larger hurt in the reference workflow.")] = 1e-4
     epochs: Annotated[float, Meta(gt=0, le=1000, description="Times the dialogue is read. Past 2 or 3 she starts to recite.")] = 2.0
     batch: Annotated[int, Meta(ge=1, le=4096, description="Conversations a step.")] = 4
     neftune: Annotated[float, Meta(ge=0, le=50, description="Noise on the embeddings. About 5 makes chat livelier; 0 for facts.")] = 5.0
+    rank: Rank = 32
+    alpha: Alpha = 64
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="Share of the adapter switched off at random in each step.")] = 0.0
+
+
+class Preference(Training, kw_only=True, forbid_unknown_fields=True):
+    """What the stages have that read pairs. No packing: both replies of a pair go through the model side by side; no noise and no dropout:
+    they would blur the comparison."""
+
+    epochs: Annotated[float, Meta(gt=0, le=1000, description="Times the pairs are read. A checkpoint is kept after each: compare them blind.")] = 2.0
+    batch: Annotated[int, Meta(ge=1, le=4096, description="Pairs a step.")] = 8
+    length: Annotated[
+        int,
+        Meta(ge=32, le=1_048_576, description="Longest prompt with its reply in tokens. Longer talks lose their oldest turns, never the reply."),
+    ] = 2048
+    warmup: Annotated[float, Meta(ge=0, lt=1, description="Share of the steps in which the step size rises from zero.")] = 0.1
+    rank: Rank = 32
+    alpha: Alpha = 64
+
+
+class Dpo(Preference, kw_only=True, forbid_unknown_fields=True):
+    """Direct preference optimization: an adapter learns to find the better reply of each pair likelier than the worse one, measured
+    against itself as it was before.
+
+    The step size is that of published LoRA runs (alignment-handbook's zephyr-7b-dpo-qlora: 5e-6, one epoch over 60,000 pairs; TRL's
+    own default of 1e-6 is for full weights), doubled, with two epochs, because votes make hundreds of pairs and not tens of thousands.
+    """
+
+    learning_rate: Annotated[
+        float, Meta(gt=0, lt=1, description="Step size. 5e-6 to 1e-5 suits an adapter: a tenth of SFT, since it only nudges her.")
+    ] = 1e-5
+    beta: Annotated[
+        float, Meta(gt=0, le=10, description="How close she stays to what she was. 0.1 is usual; 0.3 and more for few or doubtful votes.")
+    ] = 0.1
+
+
+class Orpo(Preference, kw_only=True, forbid_unknown_fields=True):
+    """Odds-ratio preference optimization: learns the better reply as SFT would, and to prefer it to the worse one, in one go. It needs no
+    memory of what she was, so it may start from a CPT checkpoint too.
+
+    The step size is ten times that of its paper (Hong et al. 2024: 8e-6, all weights), as LoRA wants it; beta is the paper's lambda.
+    """
+
+    learning_rate: Annotated[float, Meta(gt=0, lt=1, description="Step size. It learns the better replies themselves: near that of SFT.")] = 8e-5
+    beta: Annotated[float, Meta(gt=0, le=10, description="Weight of preferring beside learning. 0.1 is usual; higher pushes the worse away.")] = 0.1
 
 
 SCHEMES = ("fp8-dynamic", "int8", "int4-gptq", "int4-rtn")
@@ -94,10 +140,10 @@ class Ahead(Struct, kw_only=True, forbid_unknown_fields=True):
     engine: Annotated[Literal["embedded", "vllm"], Meta(description="What answers.")] = "embedded"
 
 
-Recipe = Cpt | Sft | Quantize | Ahead
+Recipe = Cpt | Sft | Dpo | Orpo | Quantize | Ahead
 
-STAGES: dict[str, type[Cpt] | type[Sft] | type[Quantize] | type[Ahead]] = {"cpt": Cpt, "sft": Sft, "quantize": Quantize, "ahead": Ahead}
+STAGES: dict[str, type[Recipe]] = {"cpt": Cpt, "sft": Sft, "dpo": Dpo, "orpo": Orpo, "quantize": Quantize, "ahead": Ahead}
 """Stages that can be run, by name."""
 
-MATERIAL = {"cpt": "lore", "sft": "dialogue", "quantize": "dialogue"}
+MATERIAL = {"cpt": "lore", "sft": "dialogue", "dpo": "preference", "orpo": "preference", "quantize": "dialogue"}
 """Which snapshot a stage reads."""

@@ -44,12 +44,12 @@ def prepare_process() -> None:
 def work(run: Run, story: Story, wish: StopWish) -> int:
     """Run the stage; returns the exit code. Raises whatever goes wrong."""
     from studio.recipes.files import from_toml
-    from studio.recipes.schema import Ahead, Cpt, Sft
+    from studio.recipes.schema import Ahead, Cpt, Preference, Sft
     from studio.stages.checkpoint import made, planned_ids
 
     recipe = from_toml(run.inputs.stage, run.recipe_text, str(run.path / "recipe.toml"))
     story.phase("Starting")
-    if isinstance(recipe, Cpt | Sft):
+    if isinstance(recipe, Cpt | Sft | Preference):
         planned = planned_ids(run, recipe.epochs)
         if made(run, planned[-1:]):
             # Killed after its last checkpoint and before its result: nothing is left to do.
@@ -59,10 +59,14 @@ def work(run: Run, story: Story, wish: StopWish) -> int:
             from studio.stages.cpt import train_cpt
 
             progress = train_cpt(run, recipe, story, wish)
-        else:
+        elif isinstance(recipe, Sft):
             from studio.stages.sft import train_sft
 
             progress = train_sft(run, recipe, story, wish)
+        else:
+            from studio.stages.preference import train_preference
+
+            progress = train_preference(run, recipe, story, wish)
         if progress.step < progress.planned:
             raise Stopped
         missing = sorted(set(planned) - set(made(run, planned)))

@@ -11,7 +11,7 @@ from studio.stages import checkpoint, data
 from studio.stages import model as models
 from studio.stages.stopping import StopWish
 from studio.stages.story import Story
-from studio.stages.training import Counted, Measured, Progress, choose_layout, make_plan, metrics_of, train
+from studio.stages.training import Counted, Measured, Progress, choose_layout, make_plan, metrics_of, train_texts
 
 
 def train_cpt(run: Run, recipe: Cpt, story: Story, wish: StopWish) -> Progress:
@@ -47,4 +47,4 @@ def train_cpt(run: Run, recipe: Cpt, story: Story, wish: StopWish) -> Progress:
         metrics = metrics_of(measured, counted, story)
         checkpoint.write_checkpoint(run, story, f"{run.id}-e{epoch}", "full", epoch, counted.tokens, metrics, files)
 
-    return train(run.path, story, wish, recipe, plan, precision, model, tokenizer, train_rows, val_rows, write)
+    return train_texts(run.path, story, wish, recipe, plan, precision, model, tokenizer, train_rows, val_rows, write)

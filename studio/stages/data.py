@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -43,6 +43,21 @@ class Split(msgspec.Struct):
         return sum(loss_tokens(row.labels) for row in self.rows)
 
 
+class Half(Protocol):
+    """What is told of one half of any material."""
+
+    tokens: int
+    kept_tokens: int
+    truncated: int
+    dropped: Counter[str]
+
+    @property
+    def rows(self) -> Sequence[Any]: ...
+
+    @property
+    def loss_tokens(self) -> int: ...
+
+
 def loss_tokens(labels: list[int]) -> int:
     """Labels that count. The first of a sequence never does: nothing stands before it to predict it from."""
     return sum(label != IGNORED for label in labels[1:])
@@ -66,7 +81,7 @@ def control_tokens(tokenizer: Any) -> list[str]:
     return [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
 
 
-def _backend(tokenizer: Any) -> Any:
+def plain_backend(tokenizer: Any) -> Any:
     """A ``tokenizers.Tokenizer`` of our own with the settings of the transformers one."""
     from tokenizers import Tokenizer
 
@@ -86,7 +101,7 @@ def documents(rows: Iterable[Any], tokenizer: Any) -> Split:
 
     Text that looks like a control token is read as plain text.
     """
-    backend = _backend(tokenizer)
+    backend = plain_backend(tokenizer)
     first = backend.encode("a").ids[0]
     begin = [first] if first == tokenizer.bos_token_id else []
     backend.encode_special_tokens = True
@@ -107,7 +122,7 @@ def documents(rows: Iterable[Any], tokenizer: Any) -> Split:
     return split
 
 
-def _fault(row: Any, forbidden: list[str]) -> str:
+def fault_of(row: Any, forbidden: list[str]) -> str:
     """Why a row cannot be trained on, or nothing."""
     messages = row.get("messages") if isinstance(row, dict) else None
     if not isinstance(messages, list) or not messages:
@@ -150,12 +165,12 @@ def conversations(rows: Iterable[Any], tokenizer: Any, template: Template, lengt
     """
     from jinja2 import TemplateError
 
-    backend = _backend(tokenizer)
+    backend = plain_backend(tokenizer)
     forbidden = [*control_tokens(tokenizer), OPEN, CLOSE]
     split = Split()
     texts: list[tuple[str, list[tuple[int, int]]]] = []
     for row in rows:
-        if fault := _fault(row, forbidden):
+        if fault := fault_of(row, forbidden):
             split.dropped[fault] += 1
             continue
         try:
@@ -165,7 +180,7 @@ def conversations(rows: Iterable[Any], tokenizer: Any, template: Template, lengt
     for batch in _batches(texts):
         encodings = backend.encode_batch([text for text, _ in batch], add_special_tokens=False)
         for (text, spans), encoding in zip(batch, encodings, strict=True):
-            labels = _labels(text, spans, encoding.ids, encoding.offsets)
+            labels = labels_of(text, spans, encoding.ids, encoding.offsets)
             split.tokens += len(labels)
             if loss_tokens(labels[:length]) == 0:
                 split.dropped["no reply within the length"] += 1
@@ -176,7 +191,7 @@ def conversations(rows: Iterable[Any], tokenizer: Any, template: Template, lengt
     return split
 
 
-def _labels(text: str, spans: list[tuple[int, int]], ids: list[int], offsets: list[tuple[int, int]]) -> list[int]:
+def labels_of(text: str, spans: list[tuple[int, int]], ids: list[int], offsets: list[tuple[int, int]]) -> list[int]:
     """The token itself where it lies in a span, else IGNORED. White space before a reply may share the reply's first token."""
     labels = []
     remaining = iter(spans)
@@ -215,14 +230,14 @@ def batches(rows: list[Row], length: int, packing: bool, split_long: bool) -> An
     return packed
 
 
-def require_rows(split: Split, half: str) -> None:
+def require_rows(split: Half, half: str) -> None:
     """StudioError if nothing of a half is left to use, with the reasons."""
     if not split.rows:
         reasons = ", ".join(f"{reason}: {number}" for reason, number in split.dropped.most_common())
         raise StudioError(f"No row of {half}.jsonl can be used ({reasons}); mend the material and build the snapshot again.")
 
 
-def facts(train: Split, val: Split) -> dict[str, Any]:
+def facts(train: Half, val: Half) -> dict[str, Any]:
     """For the ``data`` event: the training half's counts, and how many rows there are to measure with."""
     return {
         "train_rows": len(train.rows),

@@ -13,7 +13,8 @@ from studio.checkpoints.templates import Template, stop_tokens, template_for
 from studio.errors import StudioError
 from studio.files import write_json
 from studio.jobs.runs import Inputs
-from studio.recipes.schema import Cpt, Sft
+from studio.recipes.schema import Cpt, Preference, Sft, Training
+from studio.stages.story import Story
 from studio.text import size
 
 TOKENIZER_FILES = (
@@ -70,7 +71,7 @@ def bf16_pays() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def choose_precision(recipe: Cpt | Sft, parameters: int) -> Precision:
+def choose_precision(recipe: Training, parameters: int) -> Precision:
     """What the recipe's ``precision`` means on this machine. StudioError where it cannot be had.
 
     For LoRA the weights are frozen, so bf16 weights lose nothing; the adapter itself is float32 in every case.
@@ -79,7 +80,7 @@ def choose_precision(recipe: Cpt | Sft, parameters: int) -> Precision:
     wanted = recipe.precision
     if wanted == "fp32":
         return Precision("float32", False, optimizer, said="float32 weights and arithmetic")
-    if isinstance(recipe, Sft):
+    if not isinstance(recipe, Cpt):
         if wanted == "auto" and not on_cuda():
             return Precision("float32", bf16_pays(), optimizer, said="float32 weights under the adapter")
         return Precision("bfloat16", True, optimizer, said="bf16 weights under a float32 adapter")
@@ -177,6 +178,23 @@ def load_adapter(model: Any, folder: str, trainable: bool) -> Any:
     return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
 
 
+def with_adapter(model: Any, inputs: Inputs, recipe: Sft | Preference, story: Story) -> Any:
+    """The model with a trainable adapter: the parent's own if the parent is one, else a new one on all linear layers but the head."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import set_seed
+
+    if inputs.parent_kind == "adapter":
+        model = load_adapter(model, inputs.parent_path, trainable=True)
+        rank = model.peft_config["default"].r
+        if rank != recipe.rank:
+            story.warning(f"The adapter of {inputs.parent} goes on with its own rank {rank}; the recipe's {recipe.rank} is for new ones.")
+        return model
+    set_seed(recipe.seed)
+    dropout = recipe.dropout if isinstance(recipe, Sft) else 0.0
+    config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=dropout, bias="none")
+    return get_peft_model(model, config)
+
+
 def save_weights(model: Any, folder: Path) -> None:
     """Write a full model as bf16 safetensors, whatever it was trained in. The copy is made on the CPU."""
     import torch
@@ -196,7 +214,8 @@ def save_weights(model: Any, folder: Path) -> None:
 
 def save_adapter(model: Any, folder: Path, weights: Path) -> None:
     """Write the LoRA adapter (float32) and name the weights it sits on by their absolute path."""
-    model.save_pretrained(folder, save_embedding_layers=False)
+    # A preference training holds a second one, the frozen reference.
+    model.save_pretrained(folder, save_embedding_layers=False, selected_adapters=["default"])
     (folder / "README.md").unlink(missing_ok=True)
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = str(weights.resolve())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from studio.checkpoints.base import count_parameters
 from studio.checkpoints.templates import template_for
@@ -13,25 +12,7 @@ from studio.stages import checkpoint, data
 from studio.stages import model as models
 from studio.stages.stopping import StopWish
 from studio.stages.story import Story
-from studio.stages.training import Counted, Measured, Progress, choose_layout, make_plan, metrics_of, train
-
-
-def with_adapter(model: Any, run: Run, recipe: Sft, story: Story) -> Any:
-    """The model with a trainable adapter: the parent's own if the parent is one, else a new one on all linear layers but the head."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import set_seed
-
-    if run.inputs.parent_kind == "adapter":
-        model = models.load_adapter(model, run.inputs.parent_path, trainable=True)
-        rank = model.peft_config["default"].r
-        if rank != recipe.rank:
-            story.warning(f"The adapter of {run.inputs.parent} goes on with its own rank {rank}; the recipe's {recipe.rank} is for new ones.")
-        return model
-    set_seed(recipe.seed)
-    config = LoraConfig(
-        task_type="CAUSAL_LM", target_modules="all-linear", r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=recipe.dropout, bias="none"
-    )
-    return get_peft_model(model, config)
+from studio.stages.training import Counted, Measured, Progress, choose_layout, make_plan, metrics_of, train_texts
 
 
 def train_sft(run: Run, recipe: Sft, story: Story, wish: StopWish) -> Progress:
@@ -54,7 +35,7 @@ def train_sft(run: Run, recipe: Sft, story: Story, wish: StopWish) -> Progress:
     precision = models.choose_precision(recipe, parameters)
     story.phase("Loading the model")
     model = models.load_model(weights, precision.weights, models.attention(precision.autocast), inputs.trust_remote_code)
-    model = with_adapter(model, run, recipe, story)
+    model = models.with_adapter(model, inputs, recipe, story)
     plan = make_plan(recipe, layout, len(train_rows), dialogue.kept_tokens)
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     story.event("plan", **plan.facts(), parameters=parameters, trainable=trainable, precision=precision.said)
@@ -67,4 +48,4 @@ def train_sft(run: Run, recipe: Sft, story: Story, wish: StopWish) -> Progress:
         metrics = metrics_of(measured, counted, story)
         checkpoint.write_checkpoint(run, story, f"{run.id}-e{epoch}", "adapter", epoch, counted.tokens, metrics, files)
 
-    return train(run.path, story, wish, recipe, plan, precision, model, tokenizer, train_rows, val_rows, write)
+    return train_texts(run.path, story, wish, recipe, plan, precision, model, tokenizer, train_rows, val_rows, write)

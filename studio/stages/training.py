@@ -1,4 +1,4 @@
-"""The training loop shared by CPT and SFT: TRL's SFTTrainer, fed with tokens, watched by one callback.
+"""The training loop shared by all stages that train: a trainer of TRL's, fed with tokens, watched by one callback.
 
 What TRL 1.16 and transformers 5.17 are told and why: rows come tokenized and packed (its own preparation is skipped, it cuts long
 documents silently); packed rows go in without an attention mask, their restarting positions keep them apart (an all-ones mask
@@ -19,7 +19,7 @@ from trl import SFTConfig, SFTTrainer
 
 from studio.checkpoints.base import context_length
 from studio.errors import StudioError
-from studio.recipes.schema import Cpt, Sft
+from studio.recipes.schema import Cpt, Sft, Training
 from studio.stages import resume
 from studio.stages.model import Precision, attention, hybrid_kernels, is_hybrid, on_cuda
 from studio.stages.stopping import StopWish
@@ -76,7 +76,7 @@ class Plan(NamedTuple):
         return {step for step in inner if 0 < step <= self.steps} | set(self.epoch_ends())
 
 
-def make_plan(recipe: Cpt | Sft, layout: Layout, rows: int, tokens: int) -> Plan:
+def make_plan(recipe: Training, layout: Layout, rows: int, tokens: int) -> Plan:
     return Plan(rows, tokens, recipe.batch, layout.micro_batch, recipe.epochs, layout.packed, recipe.evals_per_epoch, recipe.saves_per_epoch)
 
 
@@ -147,23 +147,30 @@ class Measured(NamedTuple):
     epoch: float
     val_loss: float
     train_loss: float | None
+    more: dict[str, float] = {}  # noqa: RUF012
+    """What a preference training measures besides: ``val_margin``, ``val_accuracy`` and the like."""
 
     @property
     def gap(self) -> float | None:
-        """By what share the validation loss is above the training loss; None before training."""
-        return (self.val_loss - self.train_loss) / self.train_loss if self.train_loss else None
+        """By what share the validation loss is above the training loss; None before training.
+
+        None in a preference training too: there a known pair is won long before a strange one, and that is no sign of reciting.
+        """
+        return (self.val_loss - self.train_loss) / self.train_loss if self.train_loss and not self.more else None
+
+    def facts(self) -> dict[str, Any]:
+        """For the ``eval`` event."""
+        return {"step": self.step, "epoch": self.epoch, "val_loss": self.val_loss, "train_loss": self.train_loss, "gap": self.gap} | self.more
 
 
 def metrics_of(measured: Measured, counted: Counted, story: Story) -> dict[str, float]:
     """What a checkpoint's card says was measured."""
-    metrics = {"val_loss": measured.val_loss, "seconds": round(counted.seconds + story.seconds, 3)}
-    if measured.train_loss is not None and measured.gap is not None:
-        metrics |= {"train_loss": measured.train_loss, "gap": measured.gap}
-    return metrics
+    found = {key: value for key, value in measured.facts().items() if key not in ("step", "epoch") and value is not None}
+    return found | {"seconds": round(counted.seconds + story.seconds, 3)}
 
 
-class StudioTrainer(SFTTrainer):
-    """SFTTrainer with a validation loss averaged over tokens and states that are whole or absent."""
+class Watched(Trainer):
+    """What every trainer of the studio does: a validation of its own, and states that are whole or absent."""
 
     story: Story
     wish: StopWish
@@ -173,9 +180,14 @@ class StudioTrainer(SFTTrainer):
     keep_states: int
     fingerprint: dict[str, Any]
 
+    def measure(self, model: Any, inputs: Any) -> tuple[dict[str, float], int]:
+        """Sums over one batch of validation rows, ``loss`` among them, and over how many tokens or pairs."""
+        raise NotImplementedError
+
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Mean loss over all counted tokens of the validation rows. The random streams of the training are left untouched."""
-        total, count = 0.0, 0
+        """Means over all tokens (or pairs) of the validation rows. The random streams of the training are left untouched."""
+        sums: dict[str, float] = {}
+        count = 0
         model: Any = self.model
         model.eval()
         try:
@@ -187,14 +199,13 @@ class StudioTrainer(SFTTrainer):
                         return {}
                     inputs = self._prepare_inputs(inputs)
                     with self.accelerator.autocast():
-                        # The fused head is TRL's own (1.16): log-probabilities of labelled tokens, no logits in memory.
-                        outputs = model(**inputs, use_cache=False, fused_lm_head=True)
-                    total -= float(outputs.log_probs.double().sum())
-                    count += int(outputs.label_mask.sum())
+                        found, size = self.measure(model, inputs)
+                    sums = {key: sums.get(key, 0.0) + value for key, value in found.items()}
+                    count += size
         finally:
             model.train()
         self.counted.owed = False
-        metrics = {"eval_loss": total / max(count, 1)}
+        metrics = {f"eval_{key}": value / max(count, 1) for key, value in sums.items()}
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -213,10 +224,24 @@ class StudioTrainer(SFTTrainer):
         resume.keep(self.run, resume.staging(self.run) / f"checkpoint-{step}", marker, self.keep_states)
 
 
+class TextTrainer(Watched, SFTTrainer):
+    """CPT and SFT: the validation loss is a mean over tokens."""
+
+    def measure(self, model: Any, inputs: Any) -> tuple[dict[str, float], int]:
+        # The fused head is TRL's own (1.16): log-probabilities of labelled tokens, no logits in memory.
+        outputs = model(**inputs, use_cache=False, fused_lm_head=True)
+        return {"loss": -float(outputs.log_probs.double().sum())}, int(outputs.label_mask.sum())
+
+
+REWARDS = {"margin": "rewards/margins", "accuracy": "rewards/accuracies", "chosen": "rewards/chosen", "rejected": "rewards/rejected"}
+"""What a preference training logs in each step, by TRL's names: by how much it prefers the better reply, in what share of the pairs, and
+how far each reply has moved (DPO: against the reference)."""
+
+
 class Watch(TrainerCallback):
     """Turns what the trainer does into events, and what the plan says into evaluations, states and checkpoints."""
 
-    def __init__(self, trainer: StudioTrainer, write_checkpoint: Any) -> None:
+    def __init__(self, trainer: Watched, write_checkpoint: Any) -> None:
         self.trainer, self.story, self.plan = trainer, trainer.story, trainer.plan
         self.write_checkpoint = write_checkpoint
         self.evals = self.plan.points(self.plan.evals_per_epoch)
@@ -264,13 +289,16 @@ class Watch(TrainerCallback):
             grad_norm=grad_norm,
             tokens=self.trainer.counted.tokens,
             tokens_per_s=round(step_tokens / seconds, 2),
+            **{name: float(logs[key]) for name, key in REWARDS.items() if key in logs},
         )
         self.story.status(step=state.global_step, steps=self.plan.steps, now=state.global_step == self.plan.steps)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
         losses = self.trainer.counted.losses
-        measured = Measured(state.global_step, float(state.epoch or 0.0), metrics["eval_loss"], sum(losses) / len(losses) if losses else None)
-        self.story.event("eval", **measured._asdict(), gap=measured.gap)
+        more = {key.replace("eval_", "val_", 1): value for key, value in metrics.items() if key != "eval_loss"}
+        trained = sum(losses) / len(losses) if losses else None
+        measured = Measured(state.global_step, float(state.epoch or 0.0), metrics["eval_loss"], trained, more)
+        self.story.event("eval", **measured.facts())
         self.trainer.counted.losses = []
         if state.global_step in self.epoch_ends:
             self.write_checkpoint(self.epoch_ends[state.global_step], measured)
@@ -279,41 +307,39 @@ class Watch(TrainerCallback):
         self.story.event("saved", step=state.global_step)
 
 
-def settings(run: Path, recipe: Cpt | Sft, plan: Plan, precision: Precision) -> SFTConfig:
-    return SFTConfig(
-        output_dir=str(resume.staging(run)),
-        per_device_train_batch_size=plan.micro_batch,
-        per_device_eval_batch_size=plan.micro_batch,
-        gradient_accumulation_steps=plan.accumulation,
-        num_train_epochs=plan.epochs,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=SCHEDULES[recipe.schedule],
-        warmup_steps=int(recipe.warmup * plan.steps),
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_grad_norm,
-        neftune_noise_alpha=recipe.neftune or None,
-        gradient_checkpointing=recipe.gradient_checkpointing,
-        optim=precision.optimizer,
-        optim_args=precision.optimizer_arguments or None,
-        bf16=precision.autocast,
-        use_cpu=not on_cuda(),
-        dataloader_pin_memory=on_cuda(),
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        padding_free=plan.packed,
-        max_length=None,
-        pad_to_multiple_of=None,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        eval_strategy="no",
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
+def common_settings(run: Path, recipe: Training, plan: Plan, precision: Precision) -> dict[str, Any]:
+    """What every trainer is told."""
+    return {
+        "output_dir": str(resume.staging(run)),
+        "per_device_train_batch_size": plan.micro_batch,
+        "per_device_eval_batch_size": plan.micro_batch,
+        "gradient_accumulation_steps": plan.accumulation,
+        "num_train_epochs": plan.epochs,
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler_type": SCHEDULES[recipe.schedule],
+        "warmup_steps": int(recipe.warmup * plan.steps),
+        "weight_decay": recipe.weight_decay,
+        "max_grad_norm": recipe.max_grad_norm,
+        "gradient_checkpointing": recipe.gradient_checkpointing,
+        "optim": precision.optimizer,
+        "optim_args": precision.optimizer_arguments or None,
+        "bf16": precision.autocast,
+        "use_cpu": not on_cuda(),
+        "dataloader_pin_memory": on_cuda(),
+        "seed": recipe.seed,
+        "data_seed": recipe.seed,
+        "max_length": None,
+        "pad_to_multiple_of": None,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
 
 
-def train(
+def train_texts(
     run: Path,
     story: Story,
     wish: StopWish,
@@ -326,17 +352,24 @@ def train(
     val_rows: Any,
     write_checkpoint: Any,
 ) -> Progress:
+    """Train on single texts, packed or not; see ``train``."""
+    settings = SFTConfig(
+        **common_settings(run, recipe, plan, precision),
+        neftune_noise_alpha=recipe.neftune or None,
+        padding_free=plan.packed,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+    trainer = TextTrainer(model=model, args=settings, train_dataset=train_rows, eval_dataset=val_rows, processing_class=tokenizer)
+    return train(trainer, run, story, wish, recipe, plan, precision, write_checkpoint)
+
+
+def train(
+    trainer: Watched, run: Path, story: Story, wish: StopWish, recipe: Training, plan: Plan, precision: Precision, write_checkpoint: Any
+) -> Progress:
     """Train to the end of the plan or to a wish to stop. Resumes from the newest whole state by itself.
 
     ``write_checkpoint(epoch, measured, counted)`` is called at the end of each epoch, before the state of that step is saved.
     """
-    trainer = StudioTrainer(
-        model=model,
-        args=settings(run, recipe, plan, precision),
-        train_dataset=train_rows,
-        eval_dataset=val_rows,
-        processing_class=tokenizer,
-    )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.story, trainer.wish, trainer.plan, trainer.run, trainer.keep_states = story, wish, plan, run, recipe.keep_states

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -73,6 +74,21 @@ def dialogue(count: int) -> list[dict[str, Any]]:
     return rows
 
 
+def preference(count: int) -> list[dict[str, Any]]:
+    """Pairs in which the better reply is the text's own and the worse one another text's."""
+    found = []
+    texts = [row["text"].split() for row in lore(count + 1)]
+    for words, other in itertools.pairwise(texts):
+        found.append(
+            {
+                "prompt": [{"role": "system", "content": "You are Wen."}, {"role": "user", "content": " ".join(words[:5])}],
+                "chosen": [{"role": "assistant", "content": " ".join(words[5:12]) or "Yes."}],
+                "rejected": [{"role": "assistant", "content": "I am sorry to hear that. " + " ".join(other[:4])}],
+            }
+        )
+    return found
+
+
 def write_rows(folder: Path, train: list[Any], val: list[Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in (("train", train), ("val", val)):
@@ -97,7 +113,7 @@ def make_run(tmp_path: Path, pocket: Path) -> MakeRun:
         val: list[Any] | None = None,
         **settings: Any,
     ) -> Path:
-        rows = lore if stage == "cpt" else dialogue
+        rows = {"cpt": lore, "dpo": preference, "orpo": preference}.get(stage, dialogue)
         run = tmp_path / "persona" / "runs" / (name or f"{stage}-1")
         run.mkdir(parents=True)
         data = write_rows(tmp_path / "data" / run.name, rows(24) if train is None else train, rows(28)[24:] if val is None else val)

@@ -1,0 +1,155 @@
+"""Preference: an adapter learns which of two replies is more her. DPO and ORPO share all but their loss.
+
+DPO compares with a frozen reference: TRL (1.16) copies a PEFT model's adapter as ``ref`` before the first step, so the reference is the
+SFT adapter itself (or, under a new adapter, the bare weights: a new one changes nothing yet).
+
+ORPO is TRL's in its odds-ratio term, and the paper's in its likelihood: TRL's trainer (``trl.experimental.orpo`` 1.16) lets the prompt
+carry loss, puts an end of document after the end of turn, and holds all logits in memory. Here the better reply alone is learned, as in
+SFT, with the fused head of its DPO trainer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import logsigmoid
+from trl import DPOConfig, DPOTrainer
+
+from studio.checkpoints.base import context_length, count_parameters
+from studio.checkpoints.templates import template_for
+from studio.jobs.runs import Run
+from studio.recipes.schema import Dpo, Preference
+from studio.stages import checkpoint, data, pairs
+from studio.stages import model as models
+from studio.stages.stopping import StopWish
+from studio.stages.story import Story
+from studio.stages.training import (
+    REWARDS,
+    Counted,
+    Layout,
+    Measured,
+    Progress,
+    Watched,
+    common_settings,
+    even_micro_batch,
+    make_plan,
+    metrics_of,
+    train,
+)
+
+REFERENCE = "ref"
+"""Name TRL gives the frozen copy of the adapter."""
+
+
+class PairTrainer(Watched, DPOTrainer):
+    """DPO; the validation's loss, margin and accuracy are means over pairs."""
+
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        """Rows come tokenized."""
+        return dataset
+
+    def measure(self, model: Any, inputs: Any) -> tuple[dict[str, float], int]:
+        size = len(inputs["input_ids"]) // 2
+        self._metrics["eval"].clear()
+        found = {"loss": float(self.compute_loss(model, inputs)) * size}
+        found |= {name: self._metrics["eval"][key][-1] * size for name, key in REWARDS.items()}
+        self._metrics["eval"].clear()
+        return found, size
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Only the adapter that is trained. With the reference beside it in a folder of its own, the library would load that folder alone
+        on going on (transformers 5.17, ``_load_from_checkpoint``) and silently begin anew; the reference comes from the parent again."""
+        model: Any = self.model
+        model.save_pretrained(output_dir, selected_adapters=["default"], save_embedding_layers=False)
+        torch.save(self.args, Path(str(output_dir)) / "training_args.bin")
+
+
+class OrpoTrainer(PairTrainer):
+    """ORPO: likelihood of the better reply, and the odds of preferring it. No reference."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        tuned: Any = self.model
+        tuned.delete_adapter(REFERENCE)
+
+    def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
+        mask = inputs["completion_mask"][:, 1:]
+        labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, data.IGNORED)
+        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], labels=labels, use_cache=False, fused_lm_head=True)
+        tokens = outputs.log_probs.float()
+        chosen, rejected = (tokens.sum(1) / mask.sum(1)).chunk(2)
+        likelihood = -tokens.chunk(2)[0].sum() / mask.chunk(2)[0].sum()
+        odds = log_odds(chosen) - log_odds(rejected)
+        loss = likelihood - self.beta * logsigmoid(odds).mean()
+        mode = "train" if model.training else "eval"
+        if mode == "train":
+            self._total_train_tokens += int(inputs["attention_mask"].sum())
+            self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
+        better, worse = self.beta * chosen.detach(), self.beta * rejected.detach()
+        told = {"margins": better - worse, "accuracies": (better > worse).float(), "chosen": better, "rejected": worse}
+        for name, value in told.items():
+            self._metrics[mode][f"rewards/{name}"].append(float(value.mean()))
+        return (loss, outputs) if return_outputs else loss
+
+
+def log_odds(mean_log_probability: torch.Tensor) -> torch.Tensor:
+    """log(p / (1 - p)) of a reply's mean probability a token, exact for p near 1 and near 0."""
+    p = mean_log_probability
+    nearly_sure = p > -0.6931471805599453
+    # The branch not taken is kept finite: its infinite gradient would turn 0 times infinity into no number.
+    sure = torch.log(-torch.expm1(torch.where(nearly_sure, p.clamp(max=-1e-7), torch.full_like(p, -1.0))))
+    unsure = torch.log1p(-torch.exp(torch.where(nearly_sure, torch.full_like(p, -1.0), p)))
+    return p - torch.where(nearly_sure, sure, unsure)
+
+
+def train_preference(run: Run, recipe: Preference, story: Story, wish: StopWish) -> Progress:
+    """Run a DPO or ORPO. Its adapters are in place when the plan's last step is reached."""
+    inputs = run.inputs
+    weights = models.check_source(inputs)
+    # The parent's own tokenizer files: for an adapter they lie beside it, with the template it was trained with.
+    speech = Path(inputs.parent_path)
+    story.phase("Reading the pairs")
+    template = template_for(speech)
+    tokenizer = models.load_transformers_tokenizer(speech, inputs.trust_remote_code)
+    layout = choose_layout(recipe, weights, story)
+    known, held_out = (pairs.tokenized(data.read_rows(inputs.data, half), tokenizer, template, layout.length) for half in ("train", "val"))
+    data.require_rows(known, "train")
+    data.require_rows(held_out, "val")
+    story.event("data", **data.facts(known, held_out), template=template.name, end_of_turn=template.end_of_turn)
+
+    parameters = count_parameters(weights)
+    precision = models.choose_precision(recipe, parameters)
+    story.phase("Loading the model")
+    model = models.load_model(weights, precision.weights, models.attention(precision.autocast), inputs.trust_remote_code)
+    model = models.with_adapter(model, inputs, recipe, story)
+    plan = make_plan(recipe, layout, len(known.rows), known.kept_tokens)
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    story.event("plan", **plan.facts(), parameters=parameters, trainable=trainable, precision=precision.said)
+
+    def write(epoch: int, measured: Measured, counted: Counted) -> None:
+        def files(folder: Path) -> None:
+            models.save_adapter(model, folder, weights)
+            models.save_speech(folder, speech)
+
+        metrics = metrics_of(measured, counted, story)
+        checkpoint.write_checkpoint(run, story, f"{run.id}-e{epoch}", "adapter", epoch, counted.tokens, metrics, files)
+
+    settings = DPOConfig(**common_settings(run.path, recipe, plan, precision), beta=recipe.beta, disable_dropout=True)  # type: ignore[attr-defined]
+    trainer = (PairTrainer if isinstance(recipe, Dpo) else OrpoTrainer)(
+        model=model,
+        args=settings,
+        train_dataset=pairs.dataset(known.rows),
+        eval_dataset=pairs.dataset(held_out.rows),
+        processing_class=tokenizer,
+    )
+    return train(trainer, run.path, story, wish, recipe, plan, precision, write)
+
+
+def choose_layout(recipe: Preference, weights: Path, story: Story) -> Layout:
+    """Pairs go through unpacked: a step's memory is that of twice ``micro_batch`` sequences."""
+    length = min(recipe.length, context_length(weights))
+    if length < recipe.length:
+        story.warning(f"length is {length}, as many tokens as this base can read at once, not {recipe.length}.")
+    return Layout(length, False, even_micro_batch(recipe.batch, recipe.micro_batch))
