@@ -17,7 +17,7 @@ from studio.jobs import control
 from studio.jobs.runs import DONE, Inputs, Run, all_runs, read_events
 from studio.persona.folder import Persona
 from studio.recipes.files import from_toml, to_toml
-from studio.recipes.schema import MATERIAL, Ahead, Cpt, Quantize, Recipe, Sft, Training
+from studio.recipes.schema import MATERIAL, Ahead, Cpt, Preference, Quantize, Recipe, Sft, Training
 from studio.snapshots import Snapshot, latest_snapshot, read_snapshot
 from studio.text import size
 
@@ -54,12 +54,16 @@ class Plan(msgspec.Struct):
 
 def default_parent(persona: Persona, stage: str) -> str:
     """Where a stage starts from when nobody says: CPT from the base, the rest from the newest checkpoint that leads there."""
-    wanted = {"cpt": (), "sft": ("cpt",), "quantize": ("sft", "cpt")}[stage]
+    wanted = {"cpt": (), "sft": ("cpt",), "dpo": ("sft",), "orpo": ("sft", "cpt"), "quantize": ("dpo", "orpo", "sft", "cpt")}[stage]
     for earlier in wanted:
         try:
             return get_checkpoint(persona, earlier).id
         except StudioError:
             continue
+    if stage == "dpo":
+        raise StudioError(
+            "There is no SFT checkpoint to start dpo from: it only moves what she can say already. First: studio train sft (or --from)."
+        )
     return "base"
 
 
@@ -136,7 +140,7 @@ def plan(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -> P
     if isinstance(recipe, Quantize):
         planned.memory = {"weights": parameters * 2}
         planned.disk = int(parameters * {"fp8-dynamic": 1.2, "int8": 1.2}.get(recipe.scheme, 0.9))
-    elif isinstance(recipe, Cpt | Sft):
+    elif isinstance(recipe, Cpt | Sft | Preference):
         _plan_training(planned, recipe, snapshot, weights, Path(inputs.data))
         _plan_time(persona, planned, recipe)
     planned.memory["total"] = sum(planned.memory.values())
@@ -147,17 +151,18 @@ def plan(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -> P
     return planned
 
 
-def _plan_training(planned: Plan, recipe: Cpt | Sft, snapshot: Snapshot | None, weights: Path, data: Path) -> None:
+def _plan_training(planned: Plan, recipe: Cpt | Sft | Preference, snapshot: Snapshot | None, weights: Path, data: Path) -> None:
     config = model_config(weights)
     if planned.tokens is not None and snapshot:
         # A document ends with one token, a turn of dialogue is wrapped in about five (``<|im_start|>user\n`` … ``<|im_end|>\n``).
         extra = snapshot.train_rows if isinstance(recipe, Cpt) else 5 * _turns(data)
         packed = ceil((planned.tokens + extra) / recipe.length)
-        planned.sequences = packed if recipe.packing or isinstance(recipe, Cpt) else planned.rows
+        together = isinstance(recipe, Cpt) or (isinstance(recipe, Sft) and recipe.packing)
+        planned.sequences = packed if together else planned.rows
         planned.steps = max(1, ceil(planned.sequences / recipe.batch)) * ceil(recipe.epochs)
     planned.epochs = recipe.epochs
     hidden, layers = int(config.get("hidden_size", 0)), int(config.get("num_hidden_layers", 0))
-    tokens_at_once = recipe.micro_batch * recipe.length
+    tokens_at_once = recipe.micro_batch * recipe.length * (2 if isinstance(recipe, Preference) else 1)
     if isinstance(recipe, Cpt):
         planned.trainable = planned.parameters
         bytes_each = {"bf16-kahan": 10, "bf16-stochastic": 6, "bf16": 8}.get(recipe.precision, 16)
@@ -172,7 +177,9 @@ def _plan_training(planned: Plan, recipe: Cpt | Sft, snapshot: Snapshot | None, 
 
 
 def _turns(data: Path) -> int:
-    return sum(len(row["messages"]) for _, row in read_lines(data / "train.jsonl"))
+    """Turns that go through the model: the prompt of a pair goes before both of its replies."""
+    rows = (row for _, row in read_lines(data / "train.jsonl"))
+    return sum(len(row["messages"]) if "messages" in row else 2 * len(row["prompt"]) + 2 for row in rows)
 
 
 def _linear_widths(config: dict[str, object]) -> int:
@@ -190,7 +197,7 @@ def _linear_widths(config: dict[str, object]) -> int:
     return number("num_hidden_layers", 0) * sum(a + b for a, b in pairs) // 2
 
 
-def _plan_time(persona: Persona, planned: Plan, recipe: Cpt | Sft) -> None:
+def _plan_time(persona: Persona, planned: Plan, recipe: Training) -> None:
     """Time from the measured rate of the newest finished run of this stage on as many parameters."""
     if planned.steps is None or planned.sequences is None:
         return
@@ -203,8 +210,10 @@ def _plan_time(persona: Persona, planned: Plan, recipe: Cpt | Sft) -> None:
         if not rates or facts.get("parameters") != planned.parameters:
             continue
         past = from_toml(planned.stage, run.recipe_text)
-        if isinstance(past, Cpt | Sft) and (past.length, past.micro_batch) == (recipe.length, recipe.micro_batch):
-            planned.seconds = planned.sequences * recipe.length * recipe.epochs / rates[len(rates) // 2]
+        if isinstance(past, Training) and (past.length, past.micro_batch) == (recipe.length, recipe.micro_batch):
+            # Pairs are not packed: what is read is what they hold, not whole sequences.
+            tokens = planned.tokens or 0 if isinstance(recipe, Preference) else planned.sequences * recipe.length
+            planned.seconds = tokens * recipe.epochs / rates[len(rates) // 2]
             planned.seconds_from = run.id
             return
 

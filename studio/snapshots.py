@@ -28,7 +28,7 @@ class Snapshot(msgspec.Struct):
 
     id: str
     kind: str
-    """``lore`` or ``dialogue``."""
+    """``lore``, ``dialogue`` or ``preference``."""
     inputs: dict[str, str]
     """sha256 by file name, of what was read."""
     seed: int

@@ -130,18 +130,19 @@ def test_length_bias_is_told_where_it_is_more_than_chance(persona: Persona) -> N
 
 def test_one_prompt_is_never_on_both_sides(persona: Persona) -> None:
     found = [pair(f"Question {i // 3}?", f"Answer {i}.", "Hm.") for i in range(60)]
-    # The reply that won here goes on as the talk of the next prompt: both must be on one side.
-    said = "Sit by the window, the one that does not rattle, and drink this first."
-    found += [pair("Where shall I sit?", said, "Anywhere.")]
-    talk = [Message("user", "Where shall I sit?"), Message("assistant", said), Message("user", "Here?")]
-    found += [make_pair(talk, f"There, {i}.", "Yes.") for i in range(2)]
+    # A reply that won goes on as the talk of the next prompts: all of them must be on one side.
+    for place in ("window", "stove", "door", "stairs", "river", "gate", "well", "bridge"):
+        said = f"Sit by the {place}, the one that does not rattle, and drink this first."
+        found.append(pair(f"Where by the {place}?", said, "Anywhere."))
+        talk = [Message("user", f"Where by the {place}?"), Message("assistant", said), Message("user", "Here?")]
+        found += [make_pair(talk, f"There, {i}.", "Yes.") for i in range(2)]
     store.append(persona, found)
     for seed in range(8):
         snapshot = build.build(persona, seed=seed)
         halves = {h: [r for _, r in read_lines(persona.snapshots / snapshot.id / f"{h}.jsonl")] for h in ("train", "val")}
         prompts = {h: {row["prompt"][0]["content"] for row in rows} for h, rows in halves.items()}
         assert prompts["val"] and not prompts["train"] & prompts["val"]
-        assert len(halves["train"]) + len(halves["val"]) == 63
+        assert len(halves["train"]) + len(halves["val"]) == 84
     assert build.build(persona, seed=3).id == build.build(persona, seed=3).id != snapshot.id
 
 

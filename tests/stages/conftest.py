@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,40 +103,43 @@ MakeRun = Callable[..., Path]
 @pytest.fixture
 def make_run(tmp_path: Path, pocket: Path) -> MakeRun:
     """``make_run("cpt", epochs=2.0, …)`` gives a run folder; ``parent`` names a checkpoint of the same persona."""
+    return partial(run_in, tmp_path, pocket)
 
-    def make(
-        stage: str,
-        name: str = "",
-        parent: str = "base",
-        weights: Path | None = None,
-        kind: str = "full",
-        train: list[Any] | None = None,
-        val: list[Any] | None = None,
-        **settings: Any,
-    ) -> Path:
-        rows = {"cpt": lore, "dpo": preference, "orpo": preference}.get(stage, dialogue)
-        run = tmp_path / "persona" / "runs" / (name or f"{stage}-1")
-        run.mkdir(parents=True)
-        data = write_rows(tmp_path / "data" / run.name, rows(24) if train is None else train, rows(28)[24:] if val is None else val)
-        recipe = msgspec.convert(settings if stage == "quantize" else QUICK | settings, recipe_type(stage))
-        (run / "recipe.toml").write_text(to_toml(recipe), encoding="utf-8")
-        parent_path = pocket if parent == "base" else tmp_path / "persona" / "checkpoints" / parent
-        inputs = Inputs(
-            stage=stage,
-            persona=str(tmp_path / "persona"),
-            parent=parent,
-            parent_path=str(parent_path),
-            parent_kind=kind,
-            weights_path=str(weights or parent_path),
-            base="pocket",
-            snapshot="snapshot-1",
-            data=str(data),
-        )
-        write_json(run / "inputs.json", inputs)
-        write_json(run / "status.json", Status(stage=stage))
-        return run
 
-    return make
+def run_in(
+    root: Path,
+    pocket: Path,
+    stage: str,
+    name: str = "",
+    parent: str = "base",
+    weights: Path | None = None,
+    kind: str = "full",
+    train: list[Any] | None = None,
+    val: list[Any] | None = None,
+    **settings: Any,
+) -> Path:
+    """A run folder of the persona in ``root``."""
+    rows = {"cpt": lore, "dpo": preference, "orpo": preference}.get(stage, dialogue)
+    run = root / "persona" / "runs" / (name or f"{stage}-1")
+    run.mkdir(parents=True)
+    data = write_rows(root / "data" / run.name, rows(24) if train is None else train, rows(28)[24:] if val is None else val)
+    recipe = msgspec.convert(settings if stage == "quantize" else QUICK | settings, recipe_type(stage))
+    (run / "recipe.toml").write_text(to_toml(recipe), encoding="utf-8")
+    parent_path = pocket if parent == "base" else root / "persona" / "checkpoints" / parent
+    inputs = Inputs(
+        stage=stage,
+        persona=str(root / "persona"),
+        parent=parent,
+        parent_path=str(parent_path),
+        parent_kind=kind,
+        weights_path=str(weights or parent_path),
+        base="pocket",
+        snapshot="snapshot-1",
+        data=str(data),
+    )
+    write_json(run / "inputs.json", inputs)
+    write_json(run / "status.json", Status(stage=stage))
+    return run
 
 
 def done(run: Path) -> dict[str, Any]:

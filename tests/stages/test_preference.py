@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -14,19 +16,36 @@ from studio.checkpoints.store import read_checkpoint
 from studio.checkpoints.templates import template_for
 from studio.jobs.runs import read_run
 from studio.stages import data, pairs
+from studio.stages.__main__ import main
 from studio.stages.model import load_adapter, load_model, load_transformers_tokenizer
 from studio.stages.preference import log_odds
 from studio.stages.stopping import STOPPED
+from studio.stages.story import Story
 
-from .conftest import MakeRun, done, events, hit_after, losses, preference, start
+from .conftest import MakeRun, done, events, losses, preference, run_in
 
-SFT = {"rank": 4, "alpha": 8, "learning_rate": 1e-2, "length": 128}
-DPO = {"rank": 4, "alpha": 8, "learning_rate": 3e-3, "length": 128, "batch": 4, "micro_batch": 2, "evals_per_epoch": 2, "epochs": 2.0}
+SFT: dict[str, Any] = {"rank": 4, "alpha": 8, "learning_rate": 1e-2, "length": 128}
+DPO: dict[str, Any] = {"rank": 4, "alpha": 8, "learning_rate": 3e-3, "length": 128, "batch": 4, "micro_batch": 2, "evals_per_epoch": 2, "epochs": 2.0}
 
 
 @pytest.fixture(scope="module")
 def tokenizer(pocket: Path) -> Any:
     return load_transformers_tokenizer(pocket, trust=False)
+
+
+@pytest.fixture(scope="module")
+def sft_adapter(pocket: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SFT checkpoint that has learned something: its adapter is not nothing."""
+    root = tmp_path_factory.mktemp("sft")
+    done(run_in(root, pocket, "sft", **SFT))
+    return root / "persona" / "checkpoints" / "sft-1-e1"
+
+
+@pytest.fixture
+def after_sft(sft_adapter: Path, tmp_path: Path, pocket: Path) -> dict[str, Any]:
+    """What a run is made with to start from that adapter."""
+    shutil.copytree(sft_adapter, tmp_path / "persona" / "checkpoints" / sft_adapter.name)
+    return {"parent": sft_adapter.name, "weights": pocket, "kind": "adapter"}
 
 
 def turn(role: str, content: str) -> dict[str, str]:
@@ -108,9 +127,8 @@ def test_long_talks_lose_their_oldest_turns_and_useless_pairs_are_dropped(tokeni
     }
 
 
-def test_dpo_prefers_the_better_replies_against_the_sft_adapter(make_run: MakeRun, pocket: Path, tokenizer: Any) -> None:
-    done(make_run("sft", **SFT))
-    run = make_run("dpo", parent="sft-1-e1", weights=pocket, kind="adapter", **DPO)
+def test_dpo_prefers_the_better_replies_against_the_sft_adapter(make_run: MakeRun, after_sft: dict[str, Any], pocket: Path, tokenizer: Any) -> None:
+    run = make_run("dpo", **after_sft, **DPO)
     assert done(run)["checkpoints"] == ["dpo-1-e1", "dpo-1-e2"]
     checkpoints = run.parent.parent / "checkpoints"
     card = read_checkpoint(checkpoints / "dpo-1-e2")
@@ -147,20 +165,30 @@ def test_dpo_from_full_weights_takes_a_new_adapter(make_run: MakeRun, pocket: Pa
     assert read_checkpoint(run.parent.parent / "checkpoints" / "dpo-1-e1").parent == "base"
 
 
-@pytest.mark.parametrize("stage", ["dpo", "orpo"])
-def test_asked_to_stop_it_goes_on_as_if_nothing_had_been(make_run: MakeRun, pocket: Path, stage: str) -> None:
+def test_asked_to_stop_it_goes_on_as_if_nothing_had_been(make_run: MakeRun, after_sft: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """The adapter, its optimizer and the reference must all come back; a state in which the reference lay beside the adapter would not do."""
-    done(make_run("sft", **SFT))
-    common = {"parent": "sft-1-e1", "weights": pocket, "kind": "adapter"}
-    whole, stopped = (make_run(stage, f"{stage}-{n}", **common, **DPO) for n in (2, 3))
-    process = start(stopped)
+    rows = {"train": preference(12), "val": preference(14)[12:]}
+    whole, stopped = (make_run("dpo", name, **after_sft, **rows, **DPO) for name in ("dpo-2", "dpo-3"))
     done(whole)
-    assert hit_after(stopped, process, lambda: len(events(stopped, "step")) > 2, signal.SIGTERM) == STOPPED
+    step = Story.event
+
+    def stop_in_the_third(story: Story, kind: str, **payload: Any) -> None:
+        step(story, kind, **payload)
+        if kind == "step" and payload["step"] == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Story, "event", stop_in_the_third)
+            assert main([str(stopped)]) == STOPPED
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert not (stopped / "result.json").exists()
     done(stopped)
     (came_back,) = events(stopped, "resume")
     assert 3 <= came_back["step"] < events(whole, "plan")[0]["steps"]
-    assert losses(stopped) == losses(whole)
+    assert losses(stopped) == losses(whole) and len(losses(whole)) == 6
     keys = ("step", "val_loss", "val_margin")
     assert [[e[k] for k in keys] for e in events(stopped, "eval")] == [[e[k] for k in keys] for e in events(whole, "eval")]
     assert events(stopped, "step")[-1]["tokens"] == events(whole, "step")[-1]["tokens"]
@@ -190,7 +218,8 @@ def test_log_odds_agrees_with_trl_and_stays_a_number() -> None:
     from trl.experimental.orpo.orpo_trainer import log1mexp
 
     p = torch.tensor([-20.0, -3.0, -0.7, -0.6931, -0.5, -1e-3], requires_grad=True)
-    assert torch.allclose(log_odds(p), p - log1mexp(p), atol=1e-5)
+    trl: Any = log1mexp
+    assert torch.allclose(log_odds(p), p - trl(p), atol=1e-5)
     sure = torch.zeros(1, requires_grad=True)
     log_odds(sure).backward()
     assert torch.isfinite(log_odds(sure)).all() and sure.grad is not None and torch.isfinite(sure.grad).all()
