@@ -136,8 +136,14 @@ def _parser() -> ArgumentParser:
         made.add_argument("--max-tokens", type=int, default=200)
         made.add_argument("--seed", type=int, default=17)
 
-    review = command("review", "Compare checkpoints blind: CKPT CKPT opens the app; also: deal, next, vote, undo, rank, pairs, keep, list.")
-    review.add_argument("words", nargs="*", metavar="CKPT | deal CKPT CKPT | next | vote ROUND VERDICT | undo | rank | pairs | keep [ROUND…] | list")
+    review = command(
+        "review", "Compare checkpoints blind: CKPT CKPT opens the app; also: deal, next, vote, undo, rank, report, company, judge, pairs, keep, list."
+    )
+    review.add_argument(
+        "words",
+        nargs="*",
+        metavar="CKPT | deal CKPT CKPT | next | vote ROUND VERDICT | undo | rank | report | company [CKPT…] | judge | pairs | keep [ROUND…] | list",
+    )
     review.add_argument("--say", action="append", default=[], metavar="TEXT", help="deal: a prompt (may be given more than once)")
     review.add_argument("--probes", type=int, default=0, metavar="N", help="deal: the first N open probes as prompts")
     review.add_argument("--held-out", type=int, default=0, metavar="N", help="deal: N conversations of the validation split as prompts")
@@ -147,6 +153,12 @@ def _parser() -> ArgumentParser:
     review.add_argument("--review", default="", help="which review (default: the newest)")
     review.add_argument("--tag", action="append", default=[], help="vote: why")
     review.add_argument("--note", default="", help="vote: a free note")
+    review.add_argument("--by", default="", choices=("tag", "language"), help="rank: the votes apart by tag, or by the language of the prompt")
+    review.add_argument("--to", default="", metavar="FILE", help="report: write it there (Markdown)")
+    review.add_argument("--offline", action="store_true", help="company: only what needs no engine")
+    review.add_argument("--url", default="", help="judge: an OpenAI-compatible address; its key is read from STUDIO_EXTERNAL_KEY")
+    review.add_argument("--model", default="", help="judge: the model to ask there")
+    review.add_argument("--limit", type=int, default=0, metavar="N", help="judge: at most N rounds")
 
     demo = command("demo", "The whole way on the sample persona, unattended.")
     demo.add_argument("--dir", help="where the persona is made (default: a new folder below here)")

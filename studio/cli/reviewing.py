@@ -1,11 +1,11 @@
-"""``studio review``: the app's review, or its parts one by one: deal, next, vote, undo, rank, pairs, keep, list."""
+"""``studio review``: the app's review, or its parts one by one: deal, next, vote, undo, rank, report, company, judge, pairs, keep, list."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from typing import Any
 
-from studio.cli import output, preferring
+from studio.cli import output, preferring, standing
 from studio.errors import StudioError, UsageError
 from studio.persona.folder import Persona
 from studio.review import rounds
@@ -25,7 +25,13 @@ def review(arguments: Namespace, persona: Persona) -> int | None:
             gone = undo(persona, rounds.get_review(persona, arguments.review))
             output.say(f"The vote on {gone.round} is taken back; it can be voted on again.")
         case ["rank"]:
-            _rank(arguments, persona)
+            standing.rank(arguments, persona)
+        case ["report"]:
+            standing.report(arguments, persona)
+        case ["company"]:
+            standing.company(arguments, persona, words[1:])
+        case ["judge"]:
+            standing.judge(arguments, persona)
         case ["pairs"]:
             preferring.pairs(arguments, persona)
         case ["keep"]:
@@ -110,32 +116,6 @@ def _vote(arguments: Namespace, persona: Persona, words: list[str]) -> None:
             + "."
             + ("" if vote.blind else " It does not count: a reply named itself.")
         )
-
-
-def _rank(arguments: Namespace, persona: Persona) -> None:
-    from studio.review.ranking import rank, voter_bias
-
-    cast_votes = [v for v in votes(persona) if arguments.review in ("", v.review)]
-    ranking = rank(cast_votes)
-    if arguments.json:
-        output.json(ranking)
-        return
-    if not ranking.votes:
-        output.say("No blind vote has been cast yet; compare two checkpoints with: studio review CKPT CKPT")
-        return
-    rows = []
-    for r in ranking.ranking:
-        interval = f"{r.low:.0f} to {r.high:.0f}"
-        rows.append((r.checkpoint, f"{r.score:.0f}", interval, f"{r.best:.0%}", r.wins, r.losses, r.ties, r.both_bad))
-    output.table(("checkpoint", "score", "95 % interval", "best?", "won", "lost", "tie", "both bad"), rows, "lrrrrrrr")
-    output.say()
-    for pair in ranking.pairs:
-        more = {0: "settled", None: "too close to be worth settling"}.get(pair.votes_needed, f"about {pair.votes_needed} more votes would settle it")
-        output.say(f"{pair.a} better than {pair.b}: {pair.p_a_better:.0%} ({more})")
-    bias: dict[str, Any] = voter_bias(cast_votes)
-    if bias["left"] is not None:
-        longer = "" if bias["longer"] is None else f", the longer reply {bias['longer']:.0%}"
-        output.say(f"{ranking.votes} votes; of those that chose, the left side won {bias['left']:.0%}{longer} (50 % would be no leaning).")
 
 
 def _list(arguments: Namespace, persona: Persona) -> None:

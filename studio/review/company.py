@@ -44,7 +44,7 @@ VERSION = 1
 COPY = 8
 """Units in a row that count as copied: shorter runs are common to any two texts of one language."""
 
-SAMPLE = 1000
+SAMPLE = 500
 """Units over which the share of different words is taken: it falls with the amount of text, so it is always the same amount."""
 
 MOST_LINES = 60
@@ -94,9 +94,9 @@ class Replies(msgspec.Struct):
     """That run."""
     distinct_1: float | None
     distinct_2: float | None
-    """Different units, and pairs of units, among the first 1,000 (Li et al. 2016)."""
+    """Different units, and pairs of units, among the first 500 (Li et al. 2016)."""
     distinct_units: int
-    """The units that was taken over: 1,000 unless there were fewer."""
+    """The units that was taken over: 500 unless there were fewer."""
     repeats: float | None
     """Share of a reply's runs of 4 units that stood in the same reply before (Welleck et al. 2020), the mean over replies."""
     length: float | None

@@ -83,7 +83,8 @@ def rank(votes: Iterable[Vote], checkpoints: Sequence[str] | None = None, seed: 
     from studio.review import strengths
 
     used = counted(votes)
-    names = list(checkpoints or sorted({side.checkpoint for vote in used for side in vote.sides}))
+    # Sorted, so that the same votes give the same digits however the names came.
+    names = sorted(set(checkpoints or (side.checkpoint for vote in used for side in vote.sides)))
     used = [vote for vote in used if all(side.checkpoint in names for side in vote.sides)]
     if not names:
         return Ranking(0, [], [])
@@ -121,7 +122,7 @@ def rank(votes: Iterable[Vote], checkpoints: Sequence[str] | None = None, seed: 
 
 
 def _telling(tallied: Tally, i: int, j: int) -> float:
-    """The share of rounds between the two that will not be called all bad, by those seen."""
+    """The share of rounds between the two that will not be called both bad, by those seen."""
     met = bad = 0.0
     for sides, counts in tallied.first.items():
         met += sum(counts) if {i, j} <= set(sides) else 0

@@ -264,7 +264,7 @@ def worths(counted: Tally, panes: int, draws: int = 0, seed: int = 1) -> list[tu
 
     It is the information of the outcome on which of all is the best (the mutual information of the two, over draws of the posterior), and
     a little for the information on the strengths themselves (Houlsby et al. 2011), which decides once the best is known. Both times the
-    chance that the round is not called all bad, by the counts so far.
+    chance that the round is not called both bad, by the counts so far.
     """
     import numpy as np
 

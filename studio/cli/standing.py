@@ -1,0 +1,182 @@
+"""``studio review rank | report | company | judge``: what votes come to."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import wrap
+
+from rich.cells import cell_len, set_cell_size
+
+from studio.cli import output
+from studio.errors import StudioError, UsageError
+from studio.persona.folder import Persona
+from studio.review import rounds
+from studio.text import one_line
+
+ROOM = 80
+"""Columns of every table here, unless the terminal has more."""
+
+
+def shortened(name: str, cells: int) -> str:
+    """A name in at most so many cells, cut in its middle: both ends of a checkpoint's name tell it apart."""
+    if cell_len(name) <= cells:
+        return name
+    tail = name
+    while cell_len(tail) > (cells - 1) // 2:
+        tail = tail[1:]
+    return set_cell_size(name, cells - 1 - cell_len(tail)).rstrip() + "…" + tail
+
+
+def fitted(headers: Sequence[str], rows: Sequence[Sequence[str]], right: str, room: int = 0) -> list[str]:
+    """Lines of a table whose first column gives way until all fits."""
+    room = room or max(ROOM, min(output.width(), 120))
+    cells = [list(headers), *([one_line(cell) for cell in row] for row in rows)]
+    widths = [max(cell_len(row[i]) for row in cells) for i in range(len(headers))]
+    gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= room else 1
+    widths[0] = max(6, min(widths[0], room - sum(widths[1:]) - gap * (len(widths) - 1)))
+    lines = []
+    for row in cells:
+        row[0] = shortened(row[0], widths[0])
+        aligned = [
+            " " * (w - cell_len(c)) + c if right[i] == "r" else c + " " * (w - cell_len(c)) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append((" " * gap).join(aligned).rstrip())
+    return lines
+
+
+def rank(arguments: Namespace, persona: Persona) -> None:
+    from studio.review import wording
+    from studio.review.standing import standing
+
+    found = standing(persona, arguments.review)
+    if arguments.json:
+        output.json(found)
+        return
+    if not found.votes:
+        output.say("No blind vote has been cast yet; compare two checkpoints with: studio review CKPT CKPT")
+        return
+    if arguments.by == "tag":
+        _by_tag(found.by_tag)
+        return
+    if arguments.by == "language":
+        for row in found.by_language:
+            output.say(f"{wording.LANGUAGES.get(row.language, row.language)}: {row.ranking.votes} votes")
+            _say(ranking_table(row.ranking.ranking))
+            output.say()
+        return
+    _say(ranking_table(found.ranking))
+    if found.stale:
+        output.say(wording.stale_line(found))
+    output.say()
+    _say(fitted(("better", "than", "chance", ""), [(a, b, wording.percent(p), takes) for a, b, p, takes in wording.ordered(found.pairs)], "llrl"))
+    output.say()
+    for line in wording.voter_lines(found.voter):
+        _say(wrap(line, ROOM))
+    if found.company:
+        output.say()
+        _say(company_table(found.company))
+    if found.company_problem:
+        output.say(f"\nNo numbers beside the votes: {found.company_problem}")
+    if found.judges:
+        output.say()
+        _say(wording.judge_lines(found.judges))
+
+
+def ranking_table(ranks: Sequence[object]) -> list[str]:
+    from studio.review import wording
+    from studio.review.ranking import Rank
+
+    rows = []
+    for r in ranks:
+        assert isinstance(r, Rank)
+        score = (f"{r.score:.0f}", wording.interval(r.low, r.high), wording.percent(r.best))
+        rows.append((r.checkpoint, *score, str(r.wins), str(r.losses), str(r.ties), wording.bad(r)))
+    return fitted(("checkpoint", "score", "95 % interval", "best?", "won", "lost", "tie", "both bad (95 %)"), rows, "lrrrrrrr")
+
+
+def company_table(found: Sequence[object]) -> list[str]:
+    from studio.review import wording
+    from studio.review.company import Company
+
+    rows = [(c.checkpoint, *wording.company_cells(c)) for c in found if isinstance(c, Company)]
+    known = [c for c in found if isinstance(c, Company)]
+    table = fitted(("checkpoint", *wording.COMPANY_TITLES), rows, "l" + "r" * len(wording.COMPANY_TITLES))
+    return [*table, *wording.COMPANY_LEGEND, *wording.company_origin(known)]
+
+
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        output.say(line)
+
+
+def _by_tag(rows: Sequence[object]) -> None:
+    from studio.review.voter import TagRow
+
+    if not rows:
+        output.say("No counted vote has a tag yet; give one with: studio review vote ROUND VERDICT --tag TAG")
+        return
+    found = [r for r in rows if isinstance(r, TagRow)]
+    cells = [(r.checkpoint, r.tag, *map(str, (r.votes, r.won, r.lost, r.ties, r.both_bad))) for r in found]
+    _say(fitted(("checkpoint", "tag", "votes", "won", "lost", "tie", "both bad"), cells, "llrrrrr"))
+
+
+def company(arguments: Namespace, persona: Persona, names: Sequence[str]) -> None:
+    """What keeps the judgement company; without ``--offline`` an engine is asked for what is not known yet."""
+    from studio.checkpoints.store import all_checkpoints, get_checkpoint
+    from studio.review import company as beside
+
+    if names:
+        wanted = [get_checkpoint(persona, name) for name in names]
+    else:
+        said = beside.spoken(persona)
+        wanted = [c for c in all_checkpoints(persona) if rounds.digest(c) in said]
+    if not wanted:
+        raise StudioError(f"No checkpoint of {persona.name} has spoken in a review yet; name some: studio review company CKPT")
+    if not arguments.offline:
+        beside.measure(persona, wanted, arguments.engine, output.progress)
+    found = beside.company(persona, wanted)
+    if arguments.json:
+        output.json(found)
+        return
+    _say(company_table(found))
+    for each in found:
+        if each.replies and each.replies.longest >= beside.COPY and each.checkpoint != beside.CHARACTER:
+            output.say(f"{each.checkpoint} copied: {each.replies.longest_text[:300]}")
+
+
+def judge(arguments: Namespace, persona: Persona) -> None:
+    from studio.review import wording
+    from studio.review.judge import judge as ask
+    from studio.review.standing import standing
+
+    if not arguments.url or not arguments.model:
+        raise UsageError("studio review judge --url URL --model NAME (the key, if one is needed, in STUDIO_EXTERNAL_KEY)")
+    opened = rounds.get_review(persona, arguments.review)
+    made = ask(persona, opened, arguments.url, arguments.model, arguments.limit, output.progress)
+    found = standing(persona, opened.id).judges
+    if arguments.json:
+        output.json({"review": opened.id, "judged": len(made), "judges": found})
+    else:
+        output.say(f"{opened.id}: {len(made)} rounds judged now. Judges do not vote; this is how they compare with the person:")
+        _say(wording.judge_lines(found))
+
+
+def report(arguments: Namespace, persona: Persona) -> None:
+    from studio.files import write_atomic
+    from studio.review.report import report as write
+
+    opened = rounds.get_review(persona, arguments.review)
+    text = write(persona, opened)
+    if arguments.to:
+        path = Path(arguments.to).expanduser()
+        write_atomic(path, text)
+        if arguments.json:
+            output.json({"review": opened.id, "path": str(path)})
+        else:
+            output.say(f"The report on {opened.id} is in {path}.")
+    elif arguments.json:
+        output.json({"review": opened.id, "markdown": text})
+    else:
+        output.say(text.rstrip("\n"))
