@@ -187,6 +187,18 @@ async def count_tokens(server: Server, model: str, messages: Sequence[Message]) 
     return int(counted["count"])
 
 
+async def prompt_tokens(server: Server, model: str, messages: Sequence[Message]) -> list[str]:
+    """The conversation as the model reads it, token by token in the tokenizer's own spelling, the beginning of the reply included.
+
+    StudioError on an outside endpoint, which cannot be asked.
+    """
+    if server.engine == "external":
+        raise StudioError("An outside endpoint does not say how it cuts the prompt into tokens.")
+    asked = {"model": model, "messages": list(messages), "add_generation_prompt": True, "return_token_strs": True}
+    answer = await _post(server, f"{server.url}/tokenize", asked)
+    return [str(token) for token in answer.get("token_strs") or answer["tokens"]]
+
+
 async def trim_history(server: Server, model: str, messages: Sequence[Message], budget: int) -> tuple[list[Message], int]:
     """The conversation with its oldest turns left out until it fits ``budget`` tokens, and how many messages were left out.
 

@@ -114,7 +114,14 @@ def digest(checkpoint: Checkpoint) -> str:
 
 
 def open_review(
-    persona: Persona, asked: list[str], sampling: Sampling | None = None, seed: int | None = None, engine: str = "", panes: int = 2
+    persona: Persona,
+    asked: list[str],
+    sampling: Sampling | None = None,
+    seed: int | None = None,
+    engine: str = "",
+    panes: int = 2,
+    reveal: Literal["vote", "end"] = "vote",
+    talk: Literal["shared", "own"] = "shared",
 ) -> Review:
     """Begin a review of 2 to 8 checkpoints, ``panes`` of them side by side in a round."""
     checkpoints = list(dict.fromkeys(get_checkpoint(persona, name).id for name in asked))
@@ -131,6 +138,8 @@ def open_review(
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             engine=engine,
             panes=min(panes, len(checkpoints)),
+            reveal=reveal,
+            talk=talk,
         )
         write_atomic(persona.reviews / review.id / "review.toml", tomli_w.dumps(msgspec.to_builtins(review)))
         fsync_folder(persona.reviews)

@@ -128,9 +128,9 @@ class Sitting:
         self.past.append(finished)
         return finished
 
-    def vote(self, voted: Round, verdict: Verdict, tags: list[str] | None = None) -> Vote:
+    def vote(self, voted: Round, verdict: Verdict, tags: list[str] | None = None, note: str = "") -> Vote:
         """Cast a vote; it is on disk when this returns."""
-        vote = cast(self.persona, self.review, voted, verdict, tags=tags)
+        vote = cast(self.persona, self.review, voted, verdict, tags=tags, note=note)
         self.votes[voted.id] = vote
         return vote
 

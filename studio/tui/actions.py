@@ -98,19 +98,42 @@ ACTIONS: tuple[Action, ...] = (
     Action("chat", "stop", "s", "stop", "Stop the reply that is being written."),
     Action("chat", "copy", "y", "copy", "Copy the last reply."),
     Action("chat", "fresh", "n", "new", "Begin a new conversation; this one is kept in chats/."),
-    Action("review", "vote('1')", "left,1", "left", "The left reply is more her."),
-    Action("review", "vote('2')", "right,2", "right", "The right reply is more her."),
-    Action("review", "vote('tie')", "equals_sign,0", "tie", "Both equally her."),
-    Action("review", "vote('both_bad')", "x", "both bad", "Neither is her."),
-    Action("review", "skip", "s", "skip", "Next round without a vote."),
+    Action("review", "vote('1')", "1", "", "The first reply is the best: more her than the others."),
+    Action("review", "vote('2')", "2", "", "The second reply is the best."),
+    Action("review", "vote('3')", "3", "", "The third reply is the best."),
+    Action("review", "vote('4')", "4", "", "The fourth reply is the best."),
+    Action("review", "choose('left')", "left", "left", "Of two replies: the left one is more her. Of more: go to the one before."),
+    Action("review", "choose('right')", "right", "right", "Of two replies: the right one is more her. Of more: go to the one after."),
+    Action("review", "vote('tie')", "equals_sign,0", "tie", "All equally her."),
+    Action("review", "vote('both_bad')", "x", "both bad", "None of them is her."),
+    Action(
+        "review",
+        "next",
+        "enter",
+        "next",
+        "The next round: one that waits, one written ahead, the next probe. Of more than two replies: this one is the best.",
+    ),
+    Action("review", "skip", "s", "skip", "Next round without a vote; stop what is being written."),
     Action("review", "undo", "u", "undo", "Take the last vote back."),
-    Action("review", "again", "r", "again", "Both sides answer once more."),
+    Action("review", "again", "r", "again", "The same prompt once more to the same checkpoints."),
     Action("review", "tag", "t", "tag", "Say why: tags for the coming vote."),
+    Action("review", "note", "n", "note", "Say why in your own words: a note for the coming vote."),
+    Action("review", "edit", "e", "edit", "After the vote: write what she should have said, from the winning reply (else the one you went to)."),
+    Action("review", "swipe(1)", "right_square_bracket", "another", "After the vote: another reply of the same checkpoint to the same prompt."),
+    Action("review", "swipe(-1)", "left_square_bracket", "", "Back to the reply before."),
+    Action("review", "take", "y", "take it", "Take the reply that is shown instead of the one that won."),
+    Action("review", "continue", "c", "continue", "Go on talking from the reply that won, as it was corrected."),
+    Action("review", "branch", "b", "branch", "Go on from an earlier turn of this talk."),
     Action("review", "focus_input", "i", "write", "Write a prompt; Enter sends, Escape leaves the field."),
-    Action("review", "probe", "p", "probe", "Put the next probe to both sides."),
-    Action("review", "continue", "c", "continue", "Go on talking from the reply that won."),
+    Action("review", "source", "a", "ask from", "Choose where the prompt comes from: a probe, held-out dialogue, her greeting, a pasted scene."),
+    Action("review", "probe", "p", "probe", "Put the next probe to all sides."),
+    Action("review", "system", "m", "system", "Change the system prompt and author's note for the coming rounds."),
+    Action("review", "pane", "tab", "look at", "Go to the next reply; where not all have room, this brings them on screen."),
+    Action(
+        "review", "inspect", "d", "details", "What was really sent and drawn: prompt tokens, sampler, seeds, speed. Who is who only after the vote."
+    ),
     Action("review", "ranking", "k", "ranking", "The ranking so far, with intervals."),
-    Action("review", "new", "n", "new", "Begin another review: choose checkpoints."),
+    Action("review", "new", "N", "new", "Begin another review: choose checkpoints."),
 )
 
 
@@ -118,7 +141,18 @@ def actions_of(screen: str) -> list[Action]:
     return [action for action in ACTIONS if action.screen == screen]
 
 
-KEY_NAMES = {"question_mark": "?", "slash": "/", "equals_sign": "=", "left": "←", "right": "→", "enter": "⏎", "space": "␣", "escape": "esc"}
+KEY_NAMES = {
+    "question_mark": "?",
+    "slash": "/",
+    "equals_sign": "=",
+    "left": "←",
+    "right": "→",
+    "enter": "⏎",
+    "space": "␣",
+    "escape": "esc",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+}
 
 
 def shown_key(action: Action) -> str:

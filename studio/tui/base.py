@@ -166,29 +166,12 @@ class StudioScreen(Screen[Any]):
 
     def edit_outside(self, path: Any, then: Callable[[], None]) -> None:
         """Open a file in ``$VISUAL``, ``$EDITOR`` or vi, the app standing back meanwhile."""
-        import os
-        import shlex
-        import shutil
-        import subprocess
+        from studio.tui.outside import edit_file
 
-        from textual.app import SuspendNotSupported
-
-        argv = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
-        if shutil.which(argv[0]) is None:
-            self.say(f"The editor {argv[0]} is not installed; set EDITOR to one that is.", bad=True)
-            return
-        failed = ""
         try:
-            with self.app.suspend():
-                # Nothing may be raised in here: the app would not take the terminal back.
-                try:
-                    subprocess.run([*argv, str(path)], check=False)
-                except OSError as error:
-                    failed = error.strerror or type(error).__name__
-        except SuspendNotSupported:
-            failed = "this is not a terminal"
-        if failed:
-            self.say(f"The editor could not be opened here ({failed}); edit {path} outside.", bad=True)
+            edit_file(self.app, path)
+        except StudioError as error:
+            self.say(str(error), bad=True)
             return
         self.refresh(repaint=True, layout=True)
         then()

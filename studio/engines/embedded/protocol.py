@@ -89,6 +89,7 @@ class TokenizeRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     messages: list[ChatMessage] | UnsetType = UNSET
     add_special_tokens: bool = True
     add_generation_prompt: bool = True
+    return_token_strs: bool = False
 
 
 T = TypeVar("T")

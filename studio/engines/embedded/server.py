@@ -96,7 +96,8 @@ class Engine:
             ids = await asyncio.to_thread(weights.encode, asked.prompt, asked.add_special_tokens)
         else:
             raise RefusedError("Give messages or a prompt to tokenize.")
-        return JSONResponse({"count": len(ids), "max_model_len": weights.context, "tokens": ids})
+        strings = {"token_strs": [weights.tokenizer.id_to_token(number) for number in ids]} if asked.return_token_strs else {}
+        return JSONResponse({"count": len(ids), "max_model_len": weights.context, "tokens": ids} | strings)
 
     async def chat(self, request: Request) -> Response:
         asked = protocol.parse(await request.body(), ChatRequest)

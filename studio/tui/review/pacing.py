@@ -1,4 +1,4 @@
-"""How replies are drawn so that their speed says nothing: both start together, and neither runs ahead of the other.
+"""How replies are drawn so that their speed says nothing: all start together, and none runs ahead of one that is still written.
 
 A quantized checkpoint answers sooner than a full one; a judge who sees that has stopped being blind.
 """
@@ -49,10 +49,9 @@ class Pacer:
             if reply.pieces:
                 reply.arrived += "".join(reply.pieces)
                 reply.pieces.clear()
-        begun = [reply for reply in self.replies if reply.arrived or reply.finished]
-        if len(begun) < len(self.replies) and not any(reply.finished for reply in begun):
+        if not all(reply.arrived or reply.finished for reply in self.replies):
             return [""] * len(self.replies)
-        common = min((len(reply.arrived) for reply in begun if not reply.finished), default=None)
+        common = min((len(reply.arrived) for reply in self.replies if not reply.finished), default=None)
         targets = [len(r.arrived) if common is None else max(r.drawn, min(common, len(r.arrived))) for r in self.replies]
         # One step for all: a third of the largest backlog, so that what is late by a second is caught up in a few ticks.
         step = max(SLOWEST, *((target - r.drawn) // 3 for target, r in zip(targets, self.replies, strict=True)))

@@ -12,7 +12,15 @@ from textual.widgets import TextArea
 from studio.text import clean
 
 
-class PromptField(TextArea):
+class CleanArea(TextArea):
+    """A field into which no control characters can be pasted."""
+
+    def on_paste(self, event: events.Paste) -> None:
+        # Textual calls the handlers of all classes, the most derived first: TextArea's own then inserts the cleaned text.
+        event.text = clean(event.text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+class PromptField(CleanArea):
     """Grows from one line to five. A pasted text of many lines stays one prompt."""
 
     DEFAULT_CSS = """
@@ -59,7 +67,3 @@ class PromptField(TextArea):
     def _close(self) -> None:
         self.display = False
         self.screen.set_focus(None)
-
-    def on_paste(self, event: events.Paste) -> None:
-        # Textual calls the handlers of all classes, the most derived first: TextArea's own then inserts the cleaned text.
-        event.text = clean(event.text.replace("\r\n", "\n").replace("\r", "\n"))

@@ -11,7 +11,8 @@ from textual.pilot import Pilot
 
 from studio.persona.folder import Persona
 from studio.tui.look import DARK
-from studio.tui.review.screen import Phase, ReviewScreen
+from studio.tui.review.screen import ReviewScreen
+from studio.tui.review.state import Phase
 
 
 class Host(App[None]):
@@ -42,13 +43,14 @@ class Judge:
         for _ in range(2000):
             if met():
                 break
+            assert self.app._exception is None, self.app._exception
             await self.pilot.pause(0.01)
         else:
-            raise AssertionError(f"it never came; {self.screen.phase}:\n{self.app.text()}")
+            raise AssertionError(f"it never came; {self.screen.state.phase}:\n{self.app.text()}")
         await self.pilot.pause()
 
     async def phase(self, *wanted: Phase) -> None:
-        await self.until(lambda: self.screen.phase in wanted)
+        await self.until(lambda: self.screen.state.phase in wanted)
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
@@ -64,11 +66,11 @@ class Judge:
         await self.phase(Phase.VOTED)
 
     def sides(self) -> list[str]:
-        assert self.screen.round is not None
-        return [side.checkpoint for side in self.screen.round.sides]
+        assert self.screen.state.round is not None
+        return [side.checkpoint for side in self.screen.state.round.sides]
 
     def key_of(self, checkpoint: str) -> str:
-        return "12"[self.sides().index(checkpoint)]
+        return "1234"[self.sides().index(checkpoint)]
 
 
 @asynccontextmanager
@@ -77,5 +79,5 @@ async def judging(persona: Persona, ids: list[str] | None = None, size: tuple[in
     app = Host(screen)
     async with app.run_test(size=size) as pilot:
         judge = Judge(app, screen, pilot)
-        await judge.until(lambda: screen.sitting and not screen.starting)
+        await judge.until(lambda: screen.state.sitting and not screen.state.starting)
         yield judge

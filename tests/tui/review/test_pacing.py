@@ -24,11 +24,15 @@ def test_neither_runs_ahead_while_both_are_written() -> None:
         assert abs(len(drawn[0]) - len(drawn[1])) <= 1
 
 
-def test_one_that_ended_is_drawn_without_waiting_for_an_engine_that_has_not_begun() -> None:
-    pacer = Pacer()
+def test_one_that_ended_waits_for_those_that_have_not_begun() -> None:
+    """An engine that answers late would give its checkpoint away."""
+    pacer = Pacer(3)
     pacer.arrive(1, "Short.")
     pacer.finish(1)
-    assert pacer.tick() == ["", "Short."]
+    pacer.arrive(2, "It")
+    assert pacer.tick() == ["", "", ""]
+    pacer.finish(0)
+    assert pacer.tick() == ["", "Sh", "It"]
 
 
 def test_everything_is_drawn_in_the_end_and_nothing_twice() -> None:

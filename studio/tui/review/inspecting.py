@@ -1,0 +1,134 @@
+"""What was really sent and drawn in a round; who is who only where the names are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from studio.errors import StudioError
+from studio.review.rounds import Side
+from studio.text import count, one_line
+from studio.tui.look import Line, Span
+from studio.tui.pager import Pager
+from studio.tui.review.asking import Asking
+from studio.tui.review.state import State
+
+MOST_TOKENS = 4000
+"""Tokens of a prompt that are shown; of a longer one its end."""
+
+Tokens = Callable[[], Coroutine[Any, Any, "list[str]"]]
+
+
+def round_lines(state: State) -> list[Line]:
+    """What is the same for all sides; it says nothing about who is who."""
+    assert state.round is not None and state.sitting is not None
+    drawn, shown = state.sitting.review.sampling, state.round
+    penalty = f", repetition penalty {drawn.repetition_penalty:g}" if drawn.repetition_penalty != 1 else ""
+    lines: list[Line] = [
+        [("round     ", "muted"), (f"{shown.id}, from: {one_line(shown.source)}", "plain")],
+        [("sampler   ", "muted"), (f"temperature {drawn.temperature:g}, top-p {drawn.top_p:g}, up to {drawn.max_tokens} tokens{penalty}", "plain")],
+    ]
+    if shown.ahead:
+        lines.append([("replies   ", "muted"), ("written ahead of the sitting", "plain")])
+    if state.left_out:
+        lines.append([("left out  ", "muted"), (f"{count(state.left_out, 'earlier message')}, more than the models can read", "warn")])
+    lines += ["", [("Sent", "strong")]]
+    for message in shown.messages:
+        lines.append([(f"{message['role']}: ", "accent"), (message["content"], "plain")])
+    return lines
+
+
+def side_lines(number: int, side: Side) -> list[Line]:
+    """Of one side, after the reveal."""
+    rate = f"{(side.tokens - 1) / (side.seconds - side.first):.1f} tokens/s" if side.tokens > 1 and side.seconds > side.first else "—"
+    facts = f"{count(side.tokens, 'token')} in {side.seconds:.2f} s, first after {side.first:.2f} s, then {rate}; ended by {side.finish or '—'}"
+    return [
+        "",
+        [(f"{number} · {one_line(side.checkpoint)}", "strong")],
+        [("weights   ", "muted"), (side.digest, "plain")],
+        [("engine    ", "muted"), (f"{one_line(side.engine) or 'not recorded'}, seed {side.seed}", "plain")],
+        [("drawn     ", "muted"), (facts, "plain")],
+    ]
+
+
+def token_line(tokens: list[str]) -> list[Line]:
+    """The prompt token by token, every other one muted so that the borders show."""
+    shown = tokens[-MOST_TOKENS:]
+    cut: list[Span] = [(f"… {len(tokens) - len(shown)} before … ", "muted")] if len(shown) < len(tokens) else []
+    drawn: list[Span] = [
+        (token.replace("Ġ", "␣").replace("▁", "␣").replace("Ċ", "⏎"), "plain" if n % 2 else "accent") for n, token in enumerate(shown)
+    ]
+    return [[("prompt    ", "muted"), (f"{count(len(tokens), 'token')}, template included", "plain")], [*cut, *drawn]]
+
+
+class Inspector(ModalScreen[None]):
+    """``lines`` at once, and below them the prompt's tokens of each side as soon as its engine has said them."""
+
+    DEFAULT_CSS = """
+    Inspector { align: center middle; background: $background 60%; }
+    Inspector > Vertical { width: 104; max-width: 96%; height: 90%; background: $panel; padding: 1 2; }
+    Inspector .hint { color: $foreground 60%; height: 1; margin-top: 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("d,escape,q,enter", "leave", show=False)]
+
+    def __init__(self, lines: list[Line], sides: list[tuple[list[Line], Tokens | None]]) -> None:
+        super().__init__()
+        self.lines, self.sides = lines, sides
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield Pager([*self.lines, *(line for lines, _ in self.sides for line in lines)])
+            yield Static("d or Escape: close", classes="hint", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(Pager).focus()
+        if self.sides:
+            self.run_worker(self._ask())
+
+    async def _ask(self) -> None:
+        lines = list(self.lines)
+        for facts, tokens in self.sides:
+            lines += facts
+            if tokens is None:
+                lines.append([("prompt    ", "muted"), ("its tokens are known while its engine runs", "muted")])
+                continue
+            try:
+                lines += token_line(await tokens())
+            except StudioError as error:
+                lines.append([("prompt    ", "muted"), (str(error), "warn")])
+        self.query_one(Pager).show(lines)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+
+class Inspecting(Asking):
+    def action_inspect(self) -> None:
+        state = self.state
+        if self.refused("inspect") or state.round is None:
+            return
+        lines = round_lines(state)
+        if state.blind:
+            lines += ["", [("Weights, engine, seeds and speed stand here once the names are shown.", "muted")]]
+            self.app.push_screen(Inspector(lines, []))
+            return
+        shown = state.round
+        self.app.push_screen(Inspector(lines, [(side_lines(n, s), self._tokens_of(s, s.sent(shown.messages))) for n, s in enumerate(shown.sides, 1)]))
+
+    def _tokens_of(self, side: Side, messages: list[dict[str, str]]) -> Tokens | None:
+        server = self.state.served.get(side.checkpoint)
+        if server is None:
+            return None
+
+        async def ask() -> list[str]:
+            from studio.engines.client import prompt_tokens
+
+            return await prompt_tokens(server, server.models[side.checkpoint], messages)
+
+        return ask
