@@ -160,6 +160,25 @@ def _parser() -> ArgumentParser:
     review.add_argument("--model", default="", help="judge: the model to ask there")
     review.add_argument("--limit", type=int, default=0, metavar="N", help="judge: at most N rounds")
 
+    card = actions("card", "The character card, V1 to V3, and its lorebook.", "show")
+    command("show", "What it says.", card)
+    command("set", "Take a card (PNG or JSON), or a lorebook (SillyTavern world info) into the card.", card).add_argument("file", metavar="FILE")
+    written = command("export", "Write it as .json or .png, for other programs.", card)
+    written.add_argument("--to", required=True, metavar="FILE", help="where to; .png puts V2 and V3 into a picture")
+    written.add_argument("--as", dest="layout", default="v3", choices=("v3", "v2", "lorebook"), help="layout of a .json (default v3)")
+    written.add_argument("--picture", metavar="PNG", help="the picture to put it in")
+    chats = actions("chats", "Talks that were kept, and SillyTavern's.", "list")
+    command("list", "All chats.", chats)
+    command("show", "A chat, line by line.", chats).add_argument("chat", metavar="ID")
+    command("import", "Keep SillyTavern chats (.jsonl).", chats).add_argument("files", nargs="+", metavar="FILE")
+    out = command("export", "Write a chat as SillyTavern reads it.", chats)
+    out.add_argument("chat", metavar="ID")
+    out.add_argument("--to", required=True, metavar="FILE")
+    export = command("export", "Write what another program needs to talk with a checkpoint.")
+    export.add_argument("checkpoint", metavar="CKPT")
+    export.add_argument("--to", required=True, metavar="DIR")
+    export.add_argument("--format", default="sillytavern", choices=("sillytavern",), help="card and presets for SillyTavern")
+
     demo = command("demo", "The whole way on the sample persona, unattended.")
     demo.add_argument("--dir", help="where the persona is made (default: a new folder below here)")
     demo.add_argument("--base", default="", help="another base than the embedded one")
@@ -180,7 +199,7 @@ def _recipe_options(parser: ArgumentParser) -> None:
 
 
 def _answer(arguments: Namespace) -> int | None:
-    from studio.cli import material, models, preferring, reviewing, training
+    from studio.cli import companion, material, models, preferring, reviewing, training
     from studio.persona.folder import open_persona
 
     match arguments.command:
@@ -213,6 +232,9 @@ def _answer(arguments: Namespace) -> int | None:
         "chat": models.chat,
         "probe": models.probe,
         "review": reviewing.review,
+        "card": companion.card,
+        "chats": companion.chats,
+        "export": companion.export,
     }
     return answers[arguments.command](arguments, persona)
 

@@ -10,13 +10,30 @@ import base64
 import binascii
 import re
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from studio.errors import StudioError
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+V1_FIELDS = ("name", "description", "personality", "scenario", "first_mes", "mes_example")
+
+EMPTY_V2: dict[str, Any] = {
+    "creator_notes": "",
+    "system_prompt": "",
+    "post_history_instructions": "",
+    "alternate_greetings": [],
+    "tags": [],
+    "creator": "",
+    "character_version": "",
+    "extensions": {},
+}
+"""What V2 has more than V1, empty."""
 
 LARGEST_CARD = 32 * 2**20
 """Bytes of a card file that are read at most; larger files are refused before anything is decoded."""
@@ -53,6 +70,17 @@ class Card:
         texts = [self.field("first_mes"), *(t for t in (others if isinstance(others, list) else []) if isinstance(t, str))]
         return list(dict.fromkeys(self.fill(text, user).strip() for text in texts if text.strip()))
 
+    def as_spec(self, version: Literal[2, 3]) -> dict[str, Any]:
+        """The card in the layout of V2 or V3. Every field it has goes along, also those that the other version does not know."""
+        data = {**dict.fromkeys(V1_FIELDS, ""), **EMPTY_V2, **self.data}
+        if self.data is self.raw:
+            data = {key: value for key, value in data.items() if key in V1_FIELDS or key in EMPTY_V2}
+        if version == 3:
+            data = {"group_only_greetings": [], **data}
+        outside = {key: value for key, value in self.raw.items() if key not in ("spec", "spec_version", "data")}
+        spec = {"spec": f"chara_card_v{version}", "spec_version": f"{version}.0", "data": data}
+        return {**outside, **spec}
+
     def to_json(self) -> bytes:
         return msgspec.json.format(msgspec.json.encode(self.raw), indent=2) + b"\n"
 
@@ -65,7 +93,7 @@ def read_card(path: Path) -> Card:
         raw = path.read_bytes()
     except OSError as error:
         raise StudioError(f"The card {path} cannot be read: {error.strerror}.") from error
-    text = _png_card(raw, path) if raw.startswith(b"\x89PNG\r\n\x1a\n") else raw.removeprefix(b"\xef\xbb\xbf")
+    text = _png_card(raw, path) if raw.startswith(PNG) else raw.removeprefix(b"\xef\xbb\xbf")
     try:
         card = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -93,3 +121,38 @@ def _png_card(raw: bytes, path: Path) -> bytes:
         return base64.b64decode(packed, validate=False)
     except binascii.Error as error:
         raise StudioError(f"{path}: the character in this picture is damaged (not base64); save the card again.") from error
+
+
+def to_png(card: Card, picture: bytes = b"") -> bytes:
+    """The card inside a picture: a ``chara`` (V2) and a ``ccv3`` (V3) text chunk before the end, any older ones taken out.
+
+    Without a picture a plain one is made. StudioError if ``picture`` is no PNG.
+    """
+    picture = picture or _plain_picture()
+    if not picture.startswith(PNG):
+        raise StudioError("The picture for the card is no PNG; convert it first, or leave it away.")
+    made, at = bytearray(PNG), len(PNG)
+    while at + 12 <= len(picture):
+        length, kind = struct.unpack(">I4s", picture[at : at + 8])
+        chunk = picture[at : at + 12 + length]
+        if kind == b"IEND":
+            break
+        if not (kind == b"tEXt" and chunk[8:].partition(b"\0")[0].lower() in (b"chara", b"ccv3")):
+            made += chunk
+        at += 12 + length
+    else:
+        raise StudioError("The picture for the card is cut off (it has no end); save it again.")
+    for keyword, layout in ((b"chara", card.as_spec(2)), (b"ccv3", card.as_spec(3))):
+        made += _chunk(b"tEXt", keyword + b"\0" + base64.b64encode(msgspec.json.encode(layout)))
+    return bytes(made + _chunk(b"IEND", b""))
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _plain_picture(width: int = 400, height: int = 600) -> bytes:
+    """A PNG of one colour."""
+    rows = (b"\0" + bytes((70, 78, 96)) * width) * height
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return PNG + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows, 9)) + _chunk(b"IEND", b"")

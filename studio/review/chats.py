@@ -23,6 +23,8 @@ class ChatHeader(msgspec.Struct, tag="chat", tag_field="kind"):
     checkpoint: str
     t: float
     sampler: dict[str, Any] = {}
+    origin: dict[str, Any] = {}
+    """What came with it from elsewhere, kept to be given back."""
 
 
 class ChatMessage(msgspec.Struct, tag="message", tag_field="kind"):
@@ -33,6 +35,8 @@ class ChatMessage(msgspec.Struct, tag="message", tag_field="kind"):
     """Who answered; empty for what the person or the card said."""
     finish: str = ""
     """``stop``, ``length``, ``stopped`` (by the person), ``error``; empty for what was not generated."""
+    origin: dict[str, Any] = {}
+    """The message as it came from elsewhere."""
 
 
 class Retake(msgspec.Struct, tag="retake", tag_field="kind"):
@@ -48,6 +52,7 @@ class Chat:
         self.persona = persona
         self.checkpoint = checkpoint
         self.sampler = sampler or {}
+        self.origin: dict[str, Any] = {}
         self.path: Path | None = None
         """None until something is said."""
         self.messages: list[ChatMessage] = []
@@ -58,7 +63,9 @@ class Chat:
 
     def add(self, role: str, content: str, finish: str = "") -> ChatMessage:
         """Append a message; it is on disk when this returns."""
-        said = ChatMessage(role, content, time.time(), self.checkpoint if finish else "", finish)
+        return self.append(ChatMessage(role, content, time.time(), self.checkpoint if finish else "", finish))
+
+    def append(self, said: ChatMessage) -> ChatMessage:
         append_line(self._file(), said)
         self.messages.append(said)
         return said
@@ -72,12 +79,15 @@ class Chat:
 
     def for_model(self, system: str = "") -> list[dict[str, str]]:
         """The conversation as it is sent, with the system prompt if there is one."""
-        return [*([{"role": "system", "content": system}] if system else []), *({"role": m.role, "content": m.content} for m in self.messages)]
+        return [
+            *([{"role": "system", "content": system}] if system else []),
+            *({"role": m.role, "content": m.content} for m in self.messages if m.role != "hidden"),
+        ]
 
     def _file(self) -> Path:
         if self.path is None:
             self.path = _new_file(self.persona)
-            append_line(self.path, ChatHeader(self.path.stem, self.checkpoint, time.time(), self.sampler))
+            append_line(self.path, ChatHeader(self.path.stem, self.checkpoint, time.time(), self.sampler, self.origin))
         return self.path
 
 
@@ -109,9 +119,17 @@ def read_chat(persona: Persona, chat_id: str) -> Chat:
         except msgspec.ValidationError:
             continue
         if isinstance(entry, ChatHeader):
-            chat.checkpoint, chat.sampler = entry.checkpoint, entry.sampler
+            chat.checkpoint, chat.sampler, chat.origin = entry.checkpoint, entry.sampler, entry.origin
         elif isinstance(entry, ChatMessage):
             chat.messages.append(entry)
         elif chat.messages:
             chat.messages.pop()
     return chat
+
+
+def all_chats(persona: Persona) -> list[Chat]:
+    """Every chat that was begun, the oldest first."""
+    if not persona.chats.is_dir():
+        return []
+    names = [path.stem for path in persona.chats.glob("chat-*.jsonl")]
+    return [read_chat(persona, name) for name in sorted(names, key=lambda name: (len(name), name))]

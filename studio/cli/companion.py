@@ -1,0 +1,144 @@
+"""``studio card | chats | export``: what goes to and comes from the programs people talk to her in."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from studio.cli import output
+from studio.errors import StudioError, UsageError
+from studio.files import write_atomic
+from studio.persona.folder import Persona
+
+if TYPE_CHECKING:
+    from studio.persona.cards import Card
+
+
+def card(arguments: Namespace, persona: Persona) -> None:
+    from studio.persona.cards import Card, read_card, to_png
+    from studio.sillytavern.lorebooks import read_world_info, to_character_book, to_world_info
+
+    if arguments.action == "set":
+        path = Path(arguments.file)
+        if path.suffix.lower() == ".json" and _is_lorebook(path):
+            found = _own_card(persona)
+            raw = found.as_spec(3)
+            raw["data"]["character_book"] = to_character_book(read_world_info(path))
+            found = Card(raw)
+            said = f"{found.name} has the lorebook {path.name} now: {len(raw['data']['character_book']['entries'])} entries."
+        else:
+            found = read_card(path)
+            said = f"{found.name} is the card of {persona.name} now."
+        with persona.exclusive():
+            write_atomic(persona.card, found.to_json())
+        output.say(said)
+        return
+    found = _own_card(persona)
+    if arguments.action == "export":
+        path = Path(arguments.to)
+        if arguments.layout == "lorebook":
+            book = found.data.get("character_book")
+            if not isinstance(book, dict) or not book.get("entries"):
+                raise StudioError(f"The card of {persona.name} has no lorebook to export.")
+            data = msgspec.json.format(msgspec.json.encode(to_world_info(book)), indent=2)
+        elif path.suffix.lower() == ".png":
+            data = to_png(found, Path(arguments.picture).read_bytes() if arguments.picture else b"")
+        else:
+            data = msgspec.json.format(msgspec.json.encode(found.as_spec(2 if arguments.layout == "v2" else 3)), indent=2)
+        write_atomic(path, data)
+        output.say(f"Written: {path}")
+    elif arguments.json:
+        output.json(found.raw)
+    else:
+        for name in ("name", "description", "personality", "scenario", "first_mes", "system_prompt"):
+            if text := found.field(name):
+                output.say(f"{name}: {text}")
+        book = found.data.get("character_book") or {}
+        output.say(f"greetings: {len(found.greetings(persona.manifest.character.user))}, lorebook entries: {len(book.get('entries') or [])}")
+
+
+def _own_card(persona: Persona) -> Card:
+    from studio.persona.cards import read_card
+
+    if not persona.card.is_file():
+        raise StudioError(f"{persona.name} has no card yet; give it one with: studio card set FILE")
+    return read_card(persona.card)
+
+
+def _is_lorebook(path: Path) -> bool:
+    try:
+        value = msgspec.json.decode(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return False  # the reader of cards says what is wrong with it
+    return isinstance(value, dict) and "entries" in value and "data" not in value and "first_mes" not in value
+
+
+def chats(arguments: Namespace, persona: Persona) -> None:
+    from studio.review.chats import all_chats, read_chat
+    from studio.sillytavern.chats import export_chat, import_chat
+
+    match arguments.action:
+        case "show":
+            chat = read_chat(persona, arguments.chat)
+            if arguments.json:
+                output.json({"id": chat.id, "checkpoint": chat.checkpoint, "messages": chat.messages})
+                return
+            names = {"user": persona.manifest.character.user, "assistant": persona.manifest.character.name}
+            for message in chat.messages:
+                output.say(f"{names.get(message.role, message.role)}: {message.content}")
+        case "import":
+            for file in arguments.files:
+                chat, report = import_chat(persona, Path(file))
+                for fault in report.faults:
+                    output.progress(str(fault))
+                if arguments.json:
+                    output.json({"id": chat.id, **report.as_json()})
+                else:
+                    output.say(f"{chat.id}: {report.kept} of {report.read} messages of {file}")
+        case "export":
+            path = Path(arguments.to)
+            written = export_chat(persona, read_chat(persona, arguments.chat), path)
+            output.say(f"{written} messages are in {path}, as SillyTavern reads them.")
+        case _:
+            found = all_chats(persona)
+            if arguments.json:
+                output.json([{"id": c.id, "checkpoint": c.checkpoint, "messages": len(c.messages)} for c in found])
+            else:
+                rows = [(c.id, c.checkpoint or str(c.origin.get("file", "")), len(c.messages)) for c in found]
+                output.table(("chat", "with", "messages"), rows, "llr")
+
+
+def export(arguments: Namespace, persona: Persona) -> None:
+    """``--format sillytavern``: the card and the presets with which SillyTavern talks to a served checkpoint as it was trained."""
+    from studio.checkpoints.base import context_length
+    from studio.checkpoints.store import get_checkpoint, weights_root
+    from studio.checkpoints.templates import template_for
+    from studio.persona.cards import to_png
+    from studio.review.rounds import Sampling
+    from studio.sillytavern.presets import master_preset
+
+    checkpoint = get_checkpoint(persona, arguments.checkpoint)
+    folder = Path(checkpoint.path)
+    root = Path(weights_root(persona, checkpoint).path)
+    if arguments.format != "sillytavern":
+        raise UsageError(f"The format {arguments.format!r} is not written; there is: sillytavern.")
+    to = Path(arguments.to)
+    name = f"{persona.manifest.character.name} {checkpoint.id}"
+    template = template_for(folder if (folder / "tokenizer.json").is_file() else root)
+    preset = master_preset(name, template, persona.manifest.character.system_prompt, Sampling(), min(8192, context_length(root)))
+    to.mkdir(parents=True, exist_ok=True)
+    written = [to / f"{checkpoint.id}-master-import.json"]
+    write_atomic(written[0], msgspec.json.format(msgspec.json.encode(preset), indent=2))
+    if persona.card.is_file():
+        written.append(to / "card.png")
+        write_atomic(written[1], to_png(_own_card(persona)))
+    if arguments.json:
+        output.json({"files": [str(path) for path in written]})
+        return
+    output.say(f"Written: {', '.join(map(str, written))}")
+    output.say(f"Serve it:        studio serve {checkpoint.id} --engine vllm   (it prints the address and where the key is)")
+    output.say("In SillyTavern:  API Text Completion, type vLLM, that address without /v1, and the key;")
+    output.say(f"                 Advanced Formatting > Master Import > {written[0].name}; Instruct Mode on; import card.png as the character.")

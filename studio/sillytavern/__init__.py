@@ -1,0 +1,1 @@
+"""SillyTavern: chats, world info and presets in and out, without loss."""
