@@ -17,7 +17,8 @@ import msgspec
 
 from studio.checkpoints.store import Checkpoint, get_checkpoint, weights_root
 from studio.errors import StudioError
-from studio.files import append_line, read_lines
+from studio.files import append_line
+from studio.growing import grown
 from studio.persona.folder import Persona
 from studio.review.generate import write_reply
 from studio.review.prompts import Prompt
@@ -52,12 +53,11 @@ class Pool:
     def __init__(self, persona: Persona, review: Review) -> None:
         self.persona, self.review = persona, review
         folder = persona.reviews / review.id
-        self.prompts = {p.id: p for p in (msgspec.convert(value, Prompt) for _, value in read_lines(folder / "prompts.jsonl"))}
+        self.prompts = {p.id: p for p in grown(folder / "prompts.jsonl", Prompt)}
         current = {name: digest(get_checkpoint(persona, name)) for name in review.checkpoints}
         self.replies: dict[str, dict[str, Side]] = {prompt: {} for prompt in self.prompts}
         """By prompt, then checkpoint."""
-        for _, value in read_lines(folder / "replies.jsonl"):
-            reply = msgspec.convert(value, Reply)
+        for reply in grown(folder / "replies.jsonl", Reply):
             if current.get(reply.side.checkpoint) == reply.side.digest and reply.prompt in self.replies:
                 self.replies[reply.prompt][reply.side.checkpoint] = reply.side
 

@@ -19,7 +19,8 @@ import tomli_w
 
 from studio.checkpoints.store import Checkpoint, get_checkpoint
 from studio.errors import StudioError
-from studio.files import append_line, fsync_folder, read_lines, write_atomic
+from studio.files import append_line, fsync_folder, write_atomic
+from studio.growing import grown
 from studio.persona.folder import Persona
 
 
@@ -173,7 +174,7 @@ def get_review(persona: Persona, review_id: str = "") -> Review:
 
 def rounds(persona: Persona, review: Review) -> list[Round]:
     """Finished rounds, the oldest first."""
-    return [msgspec.convert(value, Round) for _, value in read_lines(persona.reviews / review.id / "rounds.jsonl")]
+    return grown(persona.reviews / review.id / "rounds.jsonl", Round)
 
 
 def record(persona: Persona, review: Review, finished: Round) -> Round:

@@ -9,7 +9,8 @@ from uuid import uuid4
 import msgspec
 
 from studio.errors import StudioError
-from studio.files import append_line, read_lines
+from studio.files import append_line
+from studio.growing import grown
 from studio.persona.folder import Persona
 from studio.review.rounds import Review, Round, Sampling, Side
 
@@ -130,11 +131,7 @@ def betters(persona: Persona) -> list[tuple[Vote, Better]]:
 def _standing(persona: Persona) -> tuple[dict[str, Vote], list[Better]]:
     standing: dict[str, Vote] = {}
     corrections: list[Better] = []
-    for _, value in read_lines(persona.votes):
-        try:
-            entry = msgspec.convert(value, Vote | Undo | Better)
-        except msgspec.ValidationError:
-            continue
+    for entry in grown(persona.votes, Vote | Undo | Better):
         if isinstance(entry, Vote):
             standing.setdefault(entry.id, entry)
         elif isinstance(entry, Better):
