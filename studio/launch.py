@@ -12,10 +12,10 @@ import msgspec
 from studio.checkpoints.base import check_tokenizer, context_length, count_parameters, model_config, require_base
 from studio.checkpoints.store import get_checkpoint, weights_root
 from studio.errors import StudioError
-from studio.files import read_lines
+from studio.files import read_lines, write_json
 from studio.jobs import control
-from studio.jobs.runs import DONE, Inputs, Run, all_runs, read_events
-from studio.persona.folder import Persona
+from studio.jobs.runs import DONE, Inputs, Run, all_runs, read_events, read_run
+from studio.persona.folder import Persona, open_persona
 from studio.recipes.files import from_toml, to_toml
 from studio.recipes.schema import MATERIAL, Ahead, Cpt, Preference, Quantize, Recipe, Sft, Training
 from studio.snapshots import Snapshot, latest_snapshot, read_snapshot
@@ -23,6 +23,9 @@ from studio.text import size
 
 DISK_FLOOR = 1_000_000_000
 """Bytes that stay free after everything a run writes."""
+
+DISK_LEAST = 16_000_000
+"""Bytes that must be free for anything to be started at all."""
 
 
 class Plan(msgspec.Struct):
@@ -72,6 +75,8 @@ def prepare(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", s
     parent = get_checkpoint(persona, parent_id or default_parent(persona, stage))
     if parent.stage == "base":
         parent.path = str(require_base(persona.manifest.base))
+    if parent.kind == "external":
+        raise StudioError(f"{parent.id} is an outside endpoint without weights here; {stage} starts from a checkpoint of your own.")
     if parent.scheme:
         raise StudioError(f"{parent.id} is quantized ({parent.scheme}) and cannot be the start of {stage}; take its parent {parent.parent}.")
     if stage == "cpt" and parent.kind == "adapter":
@@ -224,9 +229,49 @@ def start_ahead(persona: Persona, review: str, engine: str) -> Run:
     return control.submit(persona, inputs, to_toml(Ahead(review=review, engine="vllm" if engine == "vllm" else "embedded")))
 
 
+def why_not_now(run: Run) -> tuple[str, bool]:
+    """What a queued run lacks at this moment, in one sentence, and whether waiting cannot mend it; ("", False) if it can start.
+
+    For a run that waited for another this is where its parent checkpoint is found and written into its inputs.
+    """
+    inputs = run.inputs
+    if inputs.after and not inputs.parent_path:
+        try:
+            inputs = follow_on(run)
+        except StudioError as error:
+            return str(error), True
+    for what, place in (("parent checkpoint", inputs.parent_path), ("weights", inputs.weights_path), ("snapshot", inputs.data)):
+        if place and not Path(place).exists():
+            return f"Its {what} {place} is not there any more; put it back or queue the run anew.", True
+    try:
+        free = shutil.disk_usage(run.path).free
+    except OSError as error:
+        return f"{run.path} cannot be looked at: {error.strerror}.", False
+    needed = inputs.disk + DISK_FLOOR if inputs.disk and not run.status.attempts else DISK_LEAST
+    if free < needed:
+        return f"Waiting for room on the disk: it needs {size(needed)} and {size(free)} are free; it starts when there is enough.", False
+    return "", False
+
+
+def follow_on(run: Run) -> Inputs:
+    """The inputs of a run that waited for another, its parent the last checkpoint that one made."""
+    other = read_run(run.path.parent / run.inputs.after)
+    if not other.status.checkpoints:
+        raise StudioError(f"{other.id} made no checkpoint that {run.id} could start from.")
+    persona = open_persona(run.path.parent.parent)
+    recipe = from_toml(run.inputs.stage, run.recipe_text)
+    found = prepare(persona, run.inputs.stage, recipe, other.status.checkpoints[-1], run.inputs.snapshot)
+    found = msgspec.structs.replace(found, after=run.inputs.after, disk=run.inputs.disk, give_way=run.inputs.give_way)
+    write_json(run.path / "inputs.json", found)
+    return found
+
+
 def start(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", snapshot_id: str = "") -> Run:
     """Queue a run. Refused in words when it could not end well: no room on the disk, a file or base missing."""
     planned = plan(persona, stage, recipe, parent_id)
-    if planned.disk + DISK_FLOOR > planned.disk_free and not os.environ.get("STUDIO_IGNORE_DISK"):
-        raise StudioError(f"{stage} was not started. {planned.warnings[0]}")
-    return control.submit(persona, prepare(persona, stage, recipe, parent_id, snapshot_id), to_toml(recipe))
+    inputs = prepare(persona, stage, recipe, parent_id, snapshot_id)
+    if not os.environ.get("STUDIO_IGNORE_DISK"):
+        inputs.disk = planned.disk
+        if planned.disk + DISK_FLOOR > planned.disk_free:
+            raise StudioError(f"{stage} was not started. {planned.warnings[0]}")
+    return control.submit(persona, inputs, to_toml(recipe))

@@ -1,30 +1,32 @@
-"""What faces and stages ask of jobs: submit, list, cancel, retry, follow. The run folders are the queue.
+"""What faces and stages ask of jobs: submit, list, cancel, pause, retry, follow. The run folders are the queue.
 
 A run's state is what its ``status.json`` says *and* its locks confirm: a job whose log is locked is alive, whatever happened to
-its runner; one whose locks are free is over, and its own ``result.json`` says how it ended.
+its runner; one whose locks are free is over, and what it left behind says how it ended (``ending``).
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from studio.errors import StudioError
-from studio.files import lock, write_atomic
-from studio.jobs import processes
+from studio.files import folder_size, write_atomic
+from studio.home import home
+from studio.jobs import ending, processes
+from studio.jobs.ending import Result, changing, clear_leftovers, is_alive, is_watched, read_result
+from studio.jobs.notify import clean_environment
 from studio.jobs.runs import (
+    AGAIN,
     CANCELLED,
-    DONE,
     ENDED,
-    FAILED,
-    INTERRUPTED,
+    PAUSED,
     QUEUED,
     RUNNING,
+    SKIPPED,
     EventReader,
     Inputs,
     Run,
@@ -35,29 +37,16 @@ from studio.jobs.runs import (
     read_run,
     update_status,
 )
+from studio.jobs.states import trainer_folder
 from studio.persona.folder import Persona
+
+__all__ = ["Result", "changing", "is_alive", "read_result"]
 
 GRACE = 120.0
 """Seconds a training gets between SIGTERM and SIGKILL, for a last trainer state."""
-
-
-class Result(msgspec.Struct):
-    """``result.json``, the last act of a stage process. Only this makes a run done; an exit code alone never does."""
-
-    ok: bool = False
-    error: str = ""
-    checkpoints: list[str] = []
-    global_step: int = 0
-    planned_steps: int = 0
-    seconds: float = 0.0
-    peak_memory_bytes: int = 0
-
-
-def read_result(path: Path) -> Result | None:
-    try:
-        return msgspec.json.decode((path / "result.json").read_bytes(), type=Result)
-    except (OSError, msgspec.DecodeError):
-        return None
+SHORT_GRACE = 10.0
+"""The same for what saves nothing on the way."""
+TRAININGS = frozenset(("cpt", "sft", "dpo", "orpo"))
 
 
 def submit(persona: Persona, inputs: Inputs, recipe_toml: str) -> Run:
@@ -69,48 +58,16 @@ def submit(persona: Persona, inputs: Inputs, recipe_toml: str) -> Run:
 
 def kick() -> None:
     """Start a dispatcher. If one is at work already, the new one leaves at once."""
-    from studio.home import home
-
-    processes.detach(processes.python("studio.jobs.dispatcher"), home() / "dispatcher.log")
-
-
-def changing(path: Path) -> Any:
-    """The lock under which a run's state is changed."""
-    return lock(path / "state.lock")
-
-
-def is_alive(path: Path) -> bool:
-    """Whether the job's own process (or anything it left behind) or its runner lives."""
-    return processes.is_locked(path / "log.txt") or processes.is_locked(path / "runner.lock")
+    environment = clean_environment() | {"STUDIO_HOME": str(home().absolute())}
+    processes.detach(processes.python("studio.jobs.dispatcher"), home() / "dispatcher.log", environment)
 
 
 def settle(run: Run) -> Run:
-    """The run with its true state: one that was running when everything died is judged by what it left behind."""
-    if run.status.state != RUNNING or is_alive(run.path):
-        return run
-    with changing(run.path):
-        run = read_run(run.path)
-        if run.status.state == RUNNING and not is_alive(run.path):
-            finish(run.path, exit_code=None)
-    return read_run(run.path)
-
-
-def finish(path: Path, exit_code: int | None) -> None:
-    """Record how a run ended. Its own result comes before the exit code, the exit code before "interrupted"."""
-    result = read_result(path)
-    asked_to_stop = (path / "cancel").exists()
-    if result and result.ok:
-        state, message = DONE, ""
-    elif asked_to_stop:
-        state, message = CANCELLED, "Cancelled; the last trainer state is kept, `studio jobs retry` goes on from it."
-    elif result and result.error:
-        state, message = FAILED, result.error
-    elif exit_code is None or exit_code < 0 or exit_code in (130, 143):
-        state, message = INTERRUPTED, "Interrupted before its end; `studio jobs retry` goes on from the last trainer state."
-    else:
-        state, message = FAILED, f"The stage ended with exit code {exit_code} and no result; the reason is at the end of its log."
-    update_status(path, state=state, message=message, ended=time.time())
-    append_event(path, "state", state=state, message=message)
+    """The run with its true state. Whatever is left to do for it (go on by itself, a job without a supervisor) is set going."""
+    settled = ending.settle(run)
+    if run.status.state == RUNNING and (settled.status.state == QUEUED or (settled.status.state == RUNNING and not is_watched(run.path))):
+        kick()
+    return settled
 
 
 def runs(persona: Persona) -> list[Run]:
@@ -122,45 +79,105 @@ def run(persona: Persona, run_id: str) -> Run:
     return settle(get_run(persona, run_id))
 
 
-def cancel(persona: Persona, run_id: str, grace: float = GRACE) -> Run:
+def grace_of(run: Run) -> float:
+    return GRACE if run.inputs.stage in TRAININGS else SHORT_GRACE
+
+
+def cancel(persona: Persona, run_id: str, grace: float | None = None) -> Run:
     """Take a run off the queue, or ask a running one to save and stop.
 
-    Returns at once; a running job is ended by its runner, or from here if the runner is dead.
+    Returns at once: the wish is a file that the job's supervisor looks at, now or whenever there is one again.
     """
     found = run(persona, run_id)
     with changing(found.path):
         state = read_run(found.path).status.state
         if state in ENDED:
             raise StudioError(f"{run_id} is {state} already; there is nothing to cancel.")
-        write_atomic(found.path / "cancel", str(grace))
-        if state == QUEUED:
+        write_atomic(found.path / "cancel", str(grace_of(found) if grace is None else grace))
+        if state in (QUEUED, PAUSED):
             update_status(found.path, state=CANCELLED, message="Cancelled before it started.", ended=time.time())
             append_event(found.path, "state", state=CANCELLED)
-    if state == RUNNING and not processes.is_locked(found.path / "runner.lock"):
-        processes.end(processes.members(found.path), grace)
+    if state != RUNNING or not is_watched(found.path):
+        kick()  # to end a job whose supervisor is dead; to tell those that waited for it
     return run(persona, run_id)
 
 
-def retry(persona: Persona, run_id: str) -> Run:
-    """Queue an ended run again; training goes on from its last whole trainer state."""
+def pause(persona: Persona, run_id: str) -> Run:
+    """Hold a waiting run back, or ask a running one to save and stop. Either keeps its place in the queue."""
+    found = run(persona, run_id)
+    with changing(found.path):
+        state = read_run(found.path).status.state
+        if state not in (QUEUED, RUNNING):
+            raise StudioError(f"{run_id} is {state}; only queued and running runs are paused.")
+        write_atomic(found.path / "pause", str(grace_of(found)))
+        if state == QUEUED:
+            update_status(found.path, state=PAUSED, message=f"Paused; `studio jobs resume {run_id}` lets it go on.")
+            append_event(found.path, "state", state=PAUSED)
+    if state == RUNNING and not is_watched(found.path):
+        kick()
+    return run(persona, run_id)
+
+
+def resume(persona: Persona, run_id: str) -> Run:
+    """Let a paused run go on, from its last whole trainer state if it had begun."""
     found = run(persona, run_id)
     with changing(found.path):
         found = read_run(found.path)
-        if found.status.state not in (FAILED, CANCELLED, INTERRUPTED):
-            raise StudioError(f"{run_id} is {found.status.state}; only failed, cancelled and interrupted runs are tried again.")
-        for leftover in ("cancel", "result.json"):
-            (found.path / leftover).unlink(missing_ok=True)
-        update_status(found.path, state=QUEUED, message="", ended=0.0)
+        if found.status.state == RUNNING and (found.path / "pause").exists():
+            raise StudioError(f"{run_id} is just being saved; resume it when it is paused.")
+        if found.status.state != PAUSED:
+            raise StudioError(f"{run_id} is {found.status.state}; only paused runs are resumed.")
+        clear_leftovers(found.path)
+        update_status(found.path, state=QUEUED, message="")
         append_event(found.path, "state", state=QUEUED)
     kick()
     return read_run(found.path)
 
 
+def retry(persona: Persona, run_id: str) -> Run:
+    """Queue an ended run again; training goes on from its last whole trainer state. Runs that were skipped because of it come along."""
+    found = run(persona, run_id)
+    if found.inputs.after and found.status.state == SKIPPED:
+        before = run(persona, found.inputs.after)
+        if before.status.state in AGAIN:
+            raise StudioError(f"{run_id} waits for {before.id}, which is {before.status.state}; retry {before.id}, {run_id} comes along.")
+    with changing(found.path):
+        found = read_run(found.path)
+        if found.status.state not in AGAIN:
+            raise StudioError(f"{run_id} is {found.status.state}; only failed, cancelled, interrupted and skipped runs are tried again.")
+        clear_leftovers(found.path)
+        update_status(found.path, state=QUEUED, message="", ended=0.0, requeues=0)
+        append_event(found.path, "state", state=QUEUED)
+    again = {run_id}
+    for follower in all_runs(persona):
+        if follower.inputs.after in again and follower.status.state == SKIPPED:
+            with changing(follower.path):
+                if read_run(follower.path).status.state == SKIPPED:
+                    update_status(follower.path, state=QUEUED, message="", ended=0.0)
+                    append_event(follower.path, "state", state=QUEUED)
+            again.add(follower.id)
+    kick()
+    return read_run(found.path)
+
+
+def prune(persona: Persona) -> list[tuple[str, int]]:
+    """Remove the trainer states of ended runs: ``(run, bytes)`` of each. They can be retried afterwards, but start over."""
+    freed = []
+    for found in runs(persona):
+        folder = trainer_folder(found.path)
+        if found.status.state in ENDED and folder.is_dir():
+            with changing(found.path):
+                if read_run(found.path).status.state in ENDED:
+                    freed.append((found.id, folder_size(folder)))
+                    shutil.rmtree(folder, ignore_errors=True)
+    return freed
+
+
 def follow(run_path: Path, interval: float = 0.2) -> Iterator[dict[str, Any]]:
-    """The events of a run as they come, from the first, until it has ended."""
+    """The events of a run as they come, from the first, until it has ended or is paused."""
     reader = EventReader(run_path)
     while True:
-        ended = settle(read_run(run_path)).status.state in ENDED
+        ended = settle(read_run(run_path)).status.state in (*ENDED, PAUSED)
         yield from reader.read()
         if ended:
             return
@@ -191,6 +208,8 @@ def listing(persona: Persona) -> list[dict[str, Any]]:
             "steps": r.status.steps,
             "message": r.status.message,
             "checkpoints": r.status.checkpoints,
+            "after": r.inputs.after or None,
+            "priority": r.status.priority,
         }
         for r in runs(persona)
     ]

@@ -8,28 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-from functools import cache
 from pathlib import Path
 
 from studio.home import home
+from studio.jobs import device
 
 
-@cache
 def gpu() -> str:
-    """UUID of the GPU the studio uses, or ``""`` without one. The first of CUDA_VISIBLE_DEVICES, else device 0."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
-        if visible in ("", "-1"):
-            return ""
-        if visible.startswith("GPU-"):
-            return visible
-        uuid = pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(int(visible)))
-        return uuid.decode() if isinstance(uuid, bytes) else str(uuid)
-    except Exception:  # no driver, no library, no device: all mean that there is no GPU to lease
-        return ""
+    """UUID of the GPU the studio uses, or ``""`` without one."""
+    return device.uuid()
 
 
 def lease_file() -> Path:

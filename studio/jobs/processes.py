@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
+
+import msgspec
 
 RUN_VARIABLE = "STUDIO_RUN"
 """Set in the environment of a run's processes to the run folder, so that survivors of a killed launcher are found."""
@@ -37,13 +41,16 @@ def python(*arguments: str) -> list[str]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether some process holds the lock on ``path``: the file decides what is alive, never a pid or a time alone."""
+    """Whether some process holds the lock on ``path``: the file decides what is alive, never a pid or a time alone.
+
+    Asked with a shared lock, so that any number of viewers may ask at once and none takes another for a holder.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return False
     except BlockingIOError:
         return True
@@ -51,64 +58,156 @@ def is_locked(path: Path) -> bool:
         os.close(descriptor)
 
 
+class Identity(msgspec.Struct, frozen=True):
+    """One process for ever: a pid alone is given away again, with its start time it is not, and across boots the boot id tells."""
+
+    pid: int = 0
+    born: int = 0
+    """Start time in clock ticks since boot (no wall clock: setting the clock changes nothing)."""
+    boot: str = ""
+
+    def lives(self) -> bool:
+        return bool(self.pid) and self.boot == boot_id() and born(self.pid) == self.born
+
+
+def identity(pid: int) -> Identity:
+    return Identity(pid, born(pid) or 0, boot_id())
+
+
+@cache
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def born(pid: int) -> int | None:
+    """Start time of a living process in clock ticks since boot; None if it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return None if fields[0] in (b"Z", b"X") else int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for memory since boot."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
 def members(run: Path) -> list[int]:
-    """Pids of all living processes that belong to a run: its folder in their environment, or its locked log open.
+    """Pids of all living processes that belong to a run: its folder in their environment, its log as their output, or the lock on it in hand.
 
     vLLM's and torchrun's workers outlive a killed launcher, and a program that sets its process title wipes its environment;
-    hence both signs.
+    hence all these signs.
     """
     mark = f"{RUN_VARIABLE}={run}\0".encode()
     try:
         log = os.stat(run / "log.txt")
-    except FileNotFoundError:
+    except OSError:
         log = None
     found = []
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid() or born(int(entry.name)) is None:
             continue
         try:
-            state = (entry / "stat").read_bytes().rpartition(b")")[2].split()[0]
-            if state == b"Z":
-                continue
-            if mark in (entry / "environ").read_bytes() + b"\0" or (log and _has_open(entry / "fd", log)):
+            if mark in (entry / "environ").read_bytes() + b"\0" or (log and _writes_to(entry, log)):
                 found.append(int(entry.name))
-        except (OSError, IndexError):
+        except OSError:
             continue
     return found
 
 
-def _has_open(descriptors: Path, wanted: os.stat_result) -> bool:
-    for link in (descriptors / "1", descriptors / "2"):
+def holders(file: Path) -> list[int]:
+    """Pids of the processes that have the lock on ``file`` in hand."""
+    try:
+        wanted = os.stat(file)
+    except OSError:
+        return []
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if any(_is_flock(entry, number) for number in _opened(entry, wanted)):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def _writes_to(process: Path, log: os.stat_result) -> bool:
+    return any(number in ("1", "2") or _is_flock(process, number) for number in _opened(process, log))
+
+
+def _opened(process: Path, wanted: os.stat_result) -> list[str]:
+    """Numbers of the descriptors a process has open on a file."""
+    found = []
+    for link in os.scandir(process / "fd"):
         try:
-            opened = link.stat()
+            opened = os.stat(link.path)
         except OSError:
             continue
         if (opened.st_dev, opened.st_ino) == (wanted.st_dev, wanted.st_ino):
-            return True
-    return False
+            found.append(link.name)
+    return found
+
+
+def _is_flock(process: Path, number: str) -> bool:
+    """Whether a descriptor holds a lock: a reader of the log, say ``less``, does not."""
+    try:
+        return "FLOCK" in (process / "fdinfo" / number).read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
 
 
 def end(pids: Iterable[int], grace: float) -> list[int]:
-    """SIGTERM to each, ``grace`` seconds, then SIGKILL. Returns those that had to be killed."""
-    waiting = [pid for pid in pids if _signal(pid, signal.SIGTERM)]
-    deadline = time.monotonic() + grace
-    while waiting and time.monotonic() < deadline:
-        time.sleep(0.05)
-        waiting = [pid for pid in waiting if is_running(pid)]
-    return [pid for pid in waiting if _signal(pid, signal.SIGKILL)]
+    """SIGTERM to each, ``grace`` seconds, then SIGKILL. Returns those that had to be killed; they are gone when this returns.
+
+    Each is held by a descriptor from the beginning, so that a pid given away meanwhile hits nobody else.
+    """
+    waiting: dict[int, int] = {}
+    for pid in pids:
+        try:
+            waiting[pid] = os.pidfd_open(pid)
+        except OSError:
+            continue
+    try:
+        for descriptor in waiting.values():
+            _signal(descriptor, signal.SIGTERM)
+        left = _ended(waiting, grace)
+        for pid in left:
+            _signal(waiting[pid], signal.SIGKILL)
+        _ended({pid: waiting[pid] for pid in left}, 5.0)
+        return left
+    finally:
+        for descriptor in waiting.values():
+            os.close(descriptor)
+
+
+def _ended(waiting: Mapping[int, int], seconds: float) -> list[int]:
+    """Wait for processes by their descriptors; the pids that live on after ``seconds``."""
+    left = dict(waiting)
+    deadline = time.monotonic() + seconds
+    while left:
+        poll = select.poll()
+        for descriptor in left.values():
+            poll.register(descriptor, select.POLLIN)
+        over = {descriptor for descriptor, _ in poll.poll(max(0.0, deadline - time.monotonic()) * 1000)}
+        left = {pid: descriptor for pid, descriptor in left.items() if descriptor not in over}
+        if not over and time.monotonic() >= deadline:
+            break
+    return list(left)
+
+
+def _signal(descriptor: int, number: signal.Signals) -> None:
+    try:
+        signal.pidfd_send_signal(descriptor, number)
+    except (ProcessLookupError, PermissionError):
+        pass
 
 
 def is_running(pid: int) -> bool:
     """Whether a pid is alive and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z"
-    except (OSError, IndexError):
-        return False
-
-
-def _signal(pid: int, number: signal.Signals) -> bool:
-    try:
-        os.kill(pid, number)
-        return True
-    except (ProcessLookupError, PermissionError):
-        return False
+    return born(pid) is not None

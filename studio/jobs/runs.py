@@ -16,10 +16,15 @@ import msgspec
 
 from studio.errors import StudioError
 from studio.files import append_line, fsync_folder, lock, write_atomic, write_json
+from studio.home import home
 from studio.persona.folder import Persona
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED, INTERRUPTED = "queued", "running", "done", "failed", "cancelled", "interrupted"
-ENDED = frozenset((DONE, FAILED, CANCELLED, INTERRUPTED))
+PAUSED, SKIPPED = "paused", "skipped"
+"""Paused: saved and stopped by the person, its place in the queue kept. Skipped: what it waited for did not come to a good end."""
+ENDED = frozenset((DONE, FAILED, CANCELLED, INTERRUPTED, SKIPPED))
+AGAIN = frozenset((FAILED, CANCELLED, INTERRUPTED, SKIPPED))
+"""States from which a run may be tried again."""
 
 
 class Inputs(msgspec.Struct):
@@ -44,6 +49,12 @@ class Inputs(msgspec.Struct):
     character: str = ""
     system_prompt: str = ""
     trust_remote_code: bool = False
+    after: str = ""
+    """Id of the run whose end it waits for; ``parent`` and the paths are empty until then, and filled with what that run made."""
+    disk: int = 0
+    """Bytes it will write, as planned; 0: not known."""
+    give_way: bool = False
+    """Whether the studio's servers are stopped for it (and come back afterwards), whatever the settings say."""
 
 
 class Status(msgspec.Struct):
@@ -62,6 +73,12 @@ class Status(msgspec.Struct):
     checkpoints: list[str] = []
     """Ids of the checkpoints it has made."""
     attempts: int = 0
+    requeues: int = 0
+    """Times it was put back into the queue by itself; a retry by hand sets this to 0."""
+    priority: int = 0
+    """Higher goes first."""
+    place: float = 0.0
+    """Order among equals; like a time, but never set back."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -90,10 +107,27 @@ def create_run(persona: Persona, inputs: Inputs, recipe_toml: str) -> Run:
         building.mkdir(mode=0o700)
         write_atomic(building / "recipe.toml", recipe_toml)
         write_json(building / "inputs.json", inputs)
-        write_json(building / "status.json", Status(stage=inputs.stage, created=time.time()))
+        write_json(building / "status.json", Status(stage=inputs.stage, created=time.time(), place=next_place()))
         os.rename(building, path)
         fsync_folder(persona.runs)
     return read_run(path)
+
+
+def next_place() -> float:
+    """The end of the machine's queue: now, or just behind the last place given where the clock was set back since. Only the order counts."""
+    path = home() / "locks" / "order"
+    try:
+        with lock(path), path.open("r+b") as file:
+            try:
+                last = float(file.read(64) or 0)
+            except ValueError:
+                last = 0.0
+            place = max(time.time(), last + 0.001)
+            file.seek(0)
+            file.write(f"{place:<32.3f}".encode())
+        return place
+    except OSError:  # a full disk: the run itself says so when it is written
+        return time.time()
 
 
 def read_run(path: Path) -> Run:
@@ -105,20 +139,54 @@ def read_run(path: Path) -> Run:
         raise StudioError(f"{path} is no run folder ({Path(str(error.filename)).name} is missing).") from error
     except (OSError, msgspec.DecodeError) as error:
         raise StudioError(f"The run {path} cannot be read: {error}.") from error
-    return Run(path, inputs, status)
+    return Run(path, _at_home(path, inputs), status)
+
+
+def _at_home(path: Path, inputs: Inputs) -> Inputs:
+    """The inputs with the persona's present place: the folder may have been moved since the run was queued."""
+    here, there = str(path.parent.parent), inputs.persona
+    if path.parent.name != "runs" or not there or here == there:
+        return inputs
+
+    def moved(old: str) -> str:
+        return here + old[len(there) :] if old == there or old.startswith(there + os.sep) else old
+
+    return msgspec.structs.replace(
+        inputs, persona=here, parent_path=moved(inputs.parent_path), weights_path=moved(inputs.weights_path), data=moved(inputs.data)
+    )
+
+
+class Shelf:
+    """Runs read again and again: a folder is opened only when its status file is another than before."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int, int], Run]] = {}
+
+    def runs(self, folder: Path) -> list[Run]:
+        """Every readable run below ``folder``, the oldest first."""
+        found = []
+        try:
+            names = [entry.path for entry in os.scandir(folder) if not entry.name.startswith(".")]
+        except OSError:
+            names = []
+        for name in names:
+            try:
+                # Written beside its place and renamed in, a new status is a new file: no clock needs to be trusted.
+                facts = os.stat(f"{name}/status.json")
+                stamp = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+                path = Path(name)
+                known = self._known.get(path)
+                if known is None or known[0] != stamp:
+                    known = self._known[path] = (stamp, read_run(path))
+                found.append(known[1])
+            except (OSError, StudioError):
+                continue
+        return sorted(found, key=lambda run: (run.status.place or run.status.created, run.id))
 
 
 def all_runs(persona: Persona) -> list[Run]:
     """Every readable run of the persona, the oldest first."""
-    runs = []
-    for path in persona.runs.iterdir() if persona.runs.is_dir() else ():
-        if path.name.startswith(".") or not path.is_dir():
-            continue
-        try:
-            runs.append(read_run(path))
-        except StudioError:
-            continue
-    return sorted(runs, key=lambda run: (run.status.created, run.id))
+    return Shelf().runs(persona.runs)
 
 
 def get_run(persona: Persona, run_id: str) -> Run:
@@ -131,6 +199,7 @@ def get_run(persona: Persona, run_id: str) -> Run:
 
 def update_status(path: Path, **changes: Any) -> Status:
     """Change fields of ``status.json`` and write it whole. The runner and the stage both do, so each does it under a lock."""
+    _still_there(path)
     with lock(path / "status.lock"):
         status = msgspec.structs.replace(read_run(path).status, **changes)
         write_json(path / "status.json", status)
@@ -139,7 +208,16 @@ def update_status(path: Path, **changes: Any) -> Status:
 
 def append_event(path: Path, kind: str, /, **payload: Any) -> None:
     """Add one event: ``{"t": unix seconds, "kind": …, …payload}``. Not fsynced: a lost tail is no lost work."""
+    _still_there(path)
     append_line(path / "events.jsonl", {"t": round(time.time(), 3), "kind": kind, **payload}, durable=False)
+
+
+def _still_there(path: Path) -> None:
+    """A folder that was moved away is not made anew at its old place."""
+    if not path.is_dir():
+        raise StudioError(
+            f"The run folder {path} is not there any more; it was moved or deleted. A moved run goes on from its new place when retried."
+        )
 
 
 class EventReader:

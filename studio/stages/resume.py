@@ -11,27 +11,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from studio.files import fsync_folder, write_json
+from studio.jobs.states import MARKER, Marker, read_marker, state_folders, trainer_folder
 
-MARKER = "complete.json"
+__all__ = ["MARKER", "Marker", "discard", "keep", "newest_state", "staging", "trainer_folder"]
+
 STAGING = ".staging"
-
-
-class Marker(msgspec.Struct):
-    """``complete.json``, written last: the state's files and what the training had counted by then."""
-
-    step: int
-    files: dict[str, int]
-    """Sizes by name."""
-    plan: dict[str, Any]
-    """What must be the same for the state to fit: rows, batches, steps."""
-    counted: dict[str, Any]
-
-
-def trainer_folder(run: Path) -> Path:
-    return run / "trainer"
 
 
 def staging(run: Path) -> Path:
@@ -50,10 +35,14 @@ def keep(run: Path, written: Path, marker: Marker, newest: int) -> Path:
             os.close(descriptor)
     write_json(written / MARKER, marker)
     destination = trainer_folder(run) / f"state-{marker.step}"
-    shutil.rmtree(destination, ignore_errors=True)
+    replaced = destination.with_name(f".replaced-{destination.name}")
+    if destination.exists():  # the same step again: two renames apart there is no state at all, not for as long as removing one takes
+        shutil.rmtree(replaced, ignore_errors=True)
+        os.rename(destination, replaced)
     os.rename(written, destination)
     fsync_folder(destination.parent)
-    for old in sorted(_states(run), key=_step)[:-newest]:
+    shutil.rmtree(replaced, ignore_errors=True)
+    for old in sorted(state_folders(run), key=_step)[:-newest]:
         shutil.rmtree(old, ignore_errors=True)
     return destination
 
@@ -62,8 +51,8 @@ def newest_state(run: Path, plan: dict[str, Any]) -> tuple[Path, Marker] | None:
     """The newest whole state that fits the plan. Whatever is torn or fits another plan is moved to ``trainer/.broken``."""
     shutil.rmtree(staging(run), ignore_errors=True)
     found = []
-    for folder in _states(run):
-        marker = _read(folder)
+    for folder in state_folders(run):
+        marker = read_marker(folder)
         if marker is None or marker.plan != plan:
             broken = trainer_folder(run) / ".broken"
             broken.mkdir(exist_ok=True)
@@ -79,19 +68,6 @@ def discard(run: Path) -> None:
     shutil.rmtree(trainer_folder(run), ignore_errors=True)
 
 
-def _states(run: Path) -> list[Path]:
-    return [path for path in trainer_folder(run).glob("state-*") if path.is_dir()]
-
-
 def _step(folder: Path) -> int:
     number = folder.name.rpartition("-")[2]
     return int(number) if number.isdigit() else -1
-
-
-def _read(folder: Path) -> Marker | None:
-    try:
-        marker = msgspec.json.decode((folder / MARKER).read_bytes(), type=Marker)
-        whole = all((folder / name).stat().st_size == length for name, length in marker.files.items())
-    except (OSError, msgspec.DecodeError):
-        return None
-    return marker if whole else None

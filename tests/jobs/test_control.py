@@ -99,16 +99,15 @@ def test_a_killed_runner_loses_neither_the_job_nor_its_outcome(trained: Persona)
     assert wait(run, ended).status.state == DONE
 
 
-def test_a_killed_job_is_interrupted_and_resumes(trained: Persona) -> None:
+def test_a_killed_job_goes_on_by_itself_and_an_ended_one_is_not_tried_again(trained: Persona) -> None:
     run = start(trained, epochs=3)
     wait(run, lambda r: any(e["kind"] == "saved" for e in read_events(r.path)))
     os.kill(stage_pid(run), signal.SIGKILL)
-    stopped = wait(run, ended)
-    assert stopped.status.state == INTERRUPTED and "retry" in stopped.status.message
-    assert_nothing_left(run)
-    control.retry(trained, run.id)
     done = wait(run, ended)
-    assert done.status.state == DONE and done.status.attempts == 2
+    assert done.status.state == DONE and done.status.attempts == 2 and done.status.requeues == 1
+    assert_nothing_left(run)
+    told = [e["message"] for e in read_events(run.path) if e["kind"] == "state" and e["state"] == INTERRUPTED]
+    assert len(told) == 1 and "SIGKILL" in told[0] and "goes on from step" in told[0]
     assert any(e["kind"] == "resume" for e in read_events(run.path))
     steps = [e["step"] for e in read_events(run.path) if e["kind"] == "eval" and e["step"]]
     assert max(steps) == done.status.steps
