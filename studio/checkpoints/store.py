@@ -15,7 +15,7 @@ import msgspec
 import tomli_w
 
 from studio.errors import StudioError
-from studio.files import folder_size, sha256_file
+from studio.files import folder_size, sha256_bytes, sha256_file
 from studio.persona.folder import Persona
 
 BASE = "base"
@@ -28,13 +28,13 @@ class Checkpoint(msgspec.Struct, omit_defaults=False):
     id: str
     name: str
     stage: str
-    """``base cpt sft dpo orpo merge quantize``."""
+    """``base cpt sft dpo orpo merge quantize``; ``external`` for an outside endpoint."""
     parent: str = ""
     """Id of the checkpoint it was made from."""
     base: str = ""
     """Name of the base at the root of its family (hub id, folder or ``pocket``)."""
     kind: str = "full"
-    """``full`` (all weights, quantized ones included) or ``adapter`` (LoRA on ``parent``)."""
+    """``full`` (all weights, quantized ones included), ``adapter`` (LoRA on ``parent``) or ``external`` (an endpoint; ``path`` is its address)."""
     created: str = ""
     run: str = ""
     recipe: str = ""
@@ -84,15 +84,23 @@ def base_checkpoint(persona: Persona) -> Checkpoint:
     return Checkpoint(id=BASE, name=persona.manifest.base, stage="base", base=persona.manifest.base, path=str(path or ""))
 
 
+def external_checkpoints(persona: Persona) -> list[Checkpoint]:
+    """The outside endpoints named in ``persona.toml``."""
+    return [
+        Checkpoint(name, end.model, "external", kind="external", digests={"endpoint": sha256_bytes(f"{end.url} {end.model}".encode())}, path=end.url)
+        for name, end in persona.manifest.external.items()
+    ]
+
+
 def all_checkpoints(persona: Persona) -> list[Checkpoint]:
-    """The base, then every whole checkpoint in the order of creation. Folders that cannot be read are left out."""
+    """The base, every whole checkpoint in the order of creation, the outside endpoints. Folders that cannot be read are left out."""
     found = []
     for folder in _folders(persona):
         try:
             found.append(read_checkpoint(folder))
         except StudioError:
             continue
-    return [base_checkpoint(persona), *sorted(found, key=lambda c: (c.created, c.id))]
+    return [base_checkpoint(persona), *sorted(found, key=lambda c: (c.created, c.id)), *external_checkpoints(persona)]
 
 
 def _folders(persona: Persona) -> Iterator[Path]:
@@ -126,6 +134,8 @@ def delete_checkpoint(persona: Persona, checkpoint_id: str) -> Checkpoint:
         checkpoint = get_checkpoint(persona, checkpoint_id)
         if checkpoint.stage == "base":
             raise StudioError("The base is not deleted from here: it belongs to this machine and not to one persona.")
+        if checkpoint.kind == "external":
+            raise StudioError(f"{checkpoint.id} is an outside endpoint; take it away with: studio external remove {checkpoint.id}.")
         if children := depends_on(persona, checkpoint.id):
             raise StudioError(f"{checkpoint.id} is not deleted: {', '.join(c.id for c in children)} was made from it; delete that first.")
         append_line(persona.checkpoints / "deleted.jsonl", checkpoint)

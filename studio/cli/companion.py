@@ -1,4 +1,4 @@
-"""``studio card | chats | export``: what goes to and comes from the programs people talk to her in."""
+"""``studio card | chats | external | export``: what goes to and comes from the programs people talk to her in."""
 
 from __future__ import annotations
 
@@ -142,3 +142,30 @@ def export(arguments: Namespace, persona: Persona) -> None:
     output.say(f"Serve it:        studio serve {checkpoint.id} --engine vllm   (it prints the address and where the key is)")
     output.say("In SillyTavern:  API Text Completion, type vLLM, that address without /v1, and the key;")
     output.say(f"                 Advanced Formatting > Master Import > {written[0].name}; Instruct Mode on; import card.png as the character.")
+
+
+def external(arguments: Namespace, persona: Persona) -> None:
+    """Outside endpoints, named so that they can be chatted with and reviewed."""
+    from studio.checkpoints.store import all_checkpoints
+    from studio.persona.folder import External, save_manifest
+
+    known = persona.manifest.external
+    match arguments.action:
+        case "add":
+            if not arguments.url.startswith(("http://", "https://")):
+                raise UsageError(f"{arguments.url!r} is no address of an endpoint; give one that begins with http:// or https://.")
+            if arguments.name not in known and arguments.name in {c.id for c in all_checkpoints(persona)}:
+                raise StudioError(f"{arguments.name} is a checkpoint of {persona.name} already; choose another name.")
+            known[arguments.name] = External(arguments.url, arguments.model)
+            save_manifest(persona.root, persona.manifest)
+            output.say(f"{arguments.name} can be chatted with and reviewed like a checkpoint; if it wants a key, set STUDIO_EXTERNAL_KEY.")
+        case "remove":
+            if known.pop(arguments.name, None) is None:
+                raise StudioError(f"There is no outside endpoint {arguments.name!r}; there are: {', '.join(known) or 'none'}.")
+            save_manifest(persona.root, persona.manifest)
+            output.say(f"{arguments.name} is taken away; votes on it are kept.")
+        case _:
+            if arguments.json:
+                output.json([{"name": name, "url": end.url, "model": end.model} for name, end in known.items()])
+            else:
+                output.table(("name", "address", "model"), [(name, end.url, end.model) for name, end in known.items()])

@@ -174,6 +174,13 @@ def _parser() -> ArgumentParser:
     out = command("export", "Write a chat as SillyTavern reads it.", chats)
     out.add_argument("chat", metavar="ID")
     out.add_argument("--to", required=True, metavar="FILE")
+    external = actions("external", "Outside endpoints (OpenAI API) to chat with and review.", "list")
+    command("list", "Those that are named.", external)
+    added = command("add", "Name one.", external)
+    added.add_argument("name")
+    added.add_argument("--url", required=True, help="root of its API, mostly ending in /v1")
+    added.add_argument("--model", required=True, help="the model's name there")
+    command("remove", "Forget one.", external).add_argument("name")
     export = command("export", "Write what another program needs to talk with a checkpoint.")
     export.add_argument("checkpoint", metavar="CKPT")
     export.add_argument("--to", required=True, metavar="DIR")
@@ -234,6 +241,7 @@ def _answer(arguments: Namespace) -> int | None:
         "review": reviewing.review,
         "card": companion.card,
         "chats": companion.chats,
+        "external": companion.external,
         "export": companion.export,
     }
     return answers[arguments.command](arguments, persona)

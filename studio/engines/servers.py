@@ -124,6 +124,8 @@ def start(
         raise StudioError("Name at least one checkpoint to serve.")
     families: dict[str, tuple[Checkpoint, list[Checkpoint]]] = {}
     for checkpoint in {c.id: c for c in checkpoints}.values():
+        if checkpoint.kind == "external":
+            raise StudioError(f"{checkpoint.id} is an outside endpoint and is not served from here; chat with it or review it as it is.")
         root = weights_root(persona, checkpoint)
         for needed in (checkpoint, root):
             if not needed.path or not Path(needed.path).is_dir():

@@ -30,8 +30,9 @@ def ensure_served(
     Without ``engine`` what runs is used, and the embedded engine started for the rest. StudioError if one does not start; nothing
     that was started here runs then.
     """
-    found = served_by(persona, [c.id for c in wanted], engine)
-    missing = [c for c in wanted if c.id not in found]
+    outside = {c.id: servers.external(c.path, {c.id: c.name}, name=c.id) for c in wanted if c.kind == "external"}
+    found = served_by(persona, [c.id for c in wanted if c.id not in outside], engine)
+    missing = [c for c in wanted if c.id not in found and c.id not in outside]
     started: list[Server] = []
     if missing:
         running = next(iter(found.values())).engine if found else ""
@@ -46,6 +47,7 @@ def ensure_served(
         for server in started:
             servers.stop(server)
         raise
+    found |= outside
     return {c.id: found[c.id] for c in wanted}, started
 
 

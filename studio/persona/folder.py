@@ -35,6 +35,15 @@ class Trust(msgspec.Struct):
     """Bases whose own Python code may run (``trust_remote_code``), by name. Empty: none."""
 
 
+class External(msgspec.Struct, frozen=True):
+    """An outside endpoint (vLLM elsewhere, llama.cpp, Ollama, a hosted one) that can be chatted with and reviewed like a checkpoint."""
+
+    url: str
+    """The root of its OpenAI API, mostly ending in ``/v1``."""
+    model: str
+    """The name it has there."""
+
+
 class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     """``persona.toml``."""
 
@@ -45,6 +54,8 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     created: str = ""
     format: int = FORMAT
     trust: Trust = msgspec.field(default_factory=Trust)
+    external: dict[str, External] = {}
+    """Outside endpoints, by the name they have here. Their key is ``$STUDIO_EXTERNAL_KEY`` and stands in no file."""
 
 
 @dataclass(frozen=True)
