@@ -7,43 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
 
-from rich.cells import cell_len, set_cell_size
-
+from studio.cells import fitted
 from studio.cli import output
 from studio.errors import StudioError, UsageError
 from studio.persona.folder import Persona
 from studio.review import rounds
-from studio.text import one_line
 
 ROOM = 80
 """Columns of every table here, unless the terminal has more."""
 
 
-def shortened(name: str, cells: int) -> str:
-    """A name in at most so many cells, cut in its middle: both ends of a checkpoint's name tell it apart."""
-    if cell_len(name) <= cells:
-        return name
-    tail = name
-    while cell_len(tail) > (cells - 1) // 2:
-        tail = tail[1:]
-    return set_cell_size(name, cells - 1 - cell_len(tail)).rstrip() + "…" + tail
-
-
-def fitted(headers: Sequence[str], rows: Sequence[Sequence[str]], right: str, room: int = 0) -> list[str]:
-    """Lines of a table whose first column gives way until all fits."""
-    room = room or max(ROOM, min(output.width(), 120))
-    cells = [list(headers), *([one_line(cell) for cell in row] for row in rows)]
-    widths = [max(cell_len(row[i]) for row in cells) for i in range(len(headers))]
-    gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= room else 1
-    widths[0] = max(6, min(widths[0], room - sum(widths[1:]) - gap * (len(widths) - 1)))
-    lines = []
-    for row in cells:
-        row[0] = shortened(row[0], widths[0])
-        aligned = [
-            " " * (w - cell_len(c)) + c if right[i] == "r" else c + " " * (w - cell_len(c)) for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append((" " * gap).join(aligned).rstrip())
-    return lines
+def room() -> int:
+    """Columns there are for a table."""
+    return max(ROOM, min(output.width(), 120))
 
 
 def rank(arguments: Namespace, persona: Persona) -> None:
@@ -70,7 +46,11 @@ def rank(arguments: Namespace, persona: Persona) -> None:
     if found.stale:
         output.say(wording.stale_line(found))
     output.say()
-    _say(fitted(("better", "than", "chance", ""), [(a, b, wording.percent(p), takes) for a, b, p, takes in wording.ordered(found.pairs)], "llrl"))
+    _say(
+        fitted(
+            ("better", "than", "chance", ""), [(a, b, wording.percent(p), takes) for a, b, p, takes in wording.ordered(found.pairs)], "llrl", room()
+        )
+    )
     output.say()
     for line in wording.voter_lines(found.voter):
         _say(wrap(line, ROOM))
@@ -93,7 +73,7 @@ def ranking_table(ranks: Sequence[object]) -> list[str]:
         assert isinstance(r, Rank)
         score = (f"{r.score:.0f}", wording.interval(r.low, r.high), wording.percent(r.best))
         rows.append((r.checkpoint, *score, str(r.wins), str(r.losses), str(r.ties), wording.bad(r)))
-    return fitted(("checkpoint", "score", "95 % interval", "best?", "won", "lost", "tie", "both bad (95 %)"), rows, "lrrrrrrr")
+    return fitted(("checkpoint", "score", "95 % interval", "best?", "won", "lost", "tie", "both bad (95 %)"), rows, "lrrrrrrr", room())
 
 
 def company_table(found: Sequence[object]) -> list[str]:
@@ -102,7 +82,7 @@ def company_table(found: Sequence[object]) -> list[str]:
 
     rows = [(c.checkpoint, *wording.company_cells(c)) for c in found if isinstance(c, Company)]
     known = [c for c in found if isinstance(c, Company)]
-    table = fitted(("checkpoint", *wording.COMPANY_TITLES), rows, "l" + "r" * len(wording.COMPANY_TITLES))
+    table = fitted(("checkpoint", *wording.COMPANY_TITLES), rows, "l" + "r" * len(wording.COMPANY_TITLES), room())
     return [*table, *wording.COMPANY_LEGEND, *wording.company_origin(known)]
 
 
@@ -119,7 +99,7 @@ def _by_tag(rows: Sequence[object]) -> None:
         return
     found = [r for r in rows if isinstance(r, TagRow)]
     cells = [(r.checkpoint, r.tag, *map(str, (r.votes, r.won, r.lost, r.ties, r.both_bad))) for r in found]
-    _say(fitted(("checkpoint", "tag", "votes", "won", "lost", "tie", "both bad"), cells, "llrrrrr"))
+    _say(fitted(("checkpoint", "tag", "votes", "won", "lost", "tie", "both bad"), cells, "llrrrrr", room()))
 
 
 def company(arguments: Namespace, persona: Persona, names: Sequence[str]) -> None:

@@ -192,14 +192,3 @@ def next_sides(
     tallied = strengths.tally((v for v in counted(votes) if all(s.checkpoint in names for s in v.sides)), names)
     worth = {tuple(names[i] for i in sides): value for value, sides in strengths.worths(tallied, panes, seed=seed)}
     return max(allowed or worth, key=lambda sides: (worth[sides] / (1 + open_[sides]), sides))
-
-
-def voter_bias(votes: Iterable[Vote]) -> dict[str, float | None]:
-    """How often the left and the longer reply won, of the votes that chose one (None without any)."""
-    decided = [v for v in counted(votes) if v.winner]
-    unequal = [v for v in decided if len({len(s.reply) for s in v.sides}) > 1]
-    longer = sum(v.winner is max(v.sides, key=lambda s: len(s.reply)) for v in unequal)
-    return {
-        "left": round(sum(v.verdict == "1" for v in decided) / len(decided), 4) if decided else None,
-        "longer": round(longer / len(unequal), 4) if unequal else None,
-    }

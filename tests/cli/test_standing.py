@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "review"))
 from endpoint import Endpoint
 from making import add_checkpoint, voted
 
+from studio.cells import fitted, padded, shortened
 from studio.cli.main import main
-from studio.cli.standing import fitted, shortened
 from studio.persona.folder import Persona
 from studio.review.rounds import open_review
 
@@ -51,7 +51,8 @@ def test_every_table_fits_eighty_columns(voted_on: Persona, capsys: pytest.Captu
 
 def test_names_are_cut_in_the_middle() -> None:
     assert shortened("abcdefghij", 7) == "abc…hij" and shortened("short", 9) == "short"
-    assert cell_len(shortened("暖炉边的鹅和它的钟", 8)) <= 8
+    assert cell_len(shortened("暖炉边的鹅和它的钟", 8)) <= 8 and cell_len(padded("暖炉边的鹅和它的钟", 8)) == 8
+    assert [cell_len(shortened("暖炉边的鹅", n)) <= max(n, 1) for n in range(1, 10)] == [True] * 9
     lines = fitted(("name", "n"), [("x" * 100, "12345")], "lr", room=20)
     assert [cell_len(line) for line in lines] == [20, 20]
 

@@ -1,10 +1,11 @@
-"""The ranking as a table with intervals: what the votes say, and how little of it is certain."""
+"""What the votes come to, page by page: intervals on one scale, pairs, the voter, tags, languages, and the company of each checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -12,112 +13,196 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from studio.review.ranking import Pair, Rank, Ranking
+from studio.cells import fitted, padded
+from studio.errors import StudioError
+from studio.review import wording
+from studio.review.ranking import Rank
+from studio.review.standing import Standing
 from studio.text import count, one_line
-from studio.tui.look import Line, Span, content, fit
+from studio.tui.look import Line, Span, content, wrap
+
+PAGES = ("ranking", "pairs", "voter", "tags", "languages", "company")
+
+RECORD = "   won lost  tie"
+"""Titles of the counts behind a bar, in the cells that they take."""
+
+NUMBERS = 88
+"""Cells from which on the ends of an interval stand behind its bar as numbers too."""
 
 
-def bar(rank: Rank, low: float, high: float, width: int) -> str:
-    """The interval of a score on a scale from ``low`` to ``high``: ``  ───●──  ``."""
-    scale = (width - 1) / max(1e-9, high - low)
-    left, middle, right = (round((value - low) * scale) for value in (rank.low, rank.score, rank.high))
-    return "".join("●" if x == middle else "─" if left <= x <= right else " " for x in range(width))
-
-
-def standing(ranking: Ranking, bias: dict[str, float | None], width: int) -> list[Line]:
-    """The panel's lines for a width in columns."""
-    if not ranking.votes:
-        return ["No blind vote has been cast yet: the ranking begins with the first one."]
-    low, high = min(r.low for r in ranking.ranking), max(r.high for r in ranking.ranking)
-    names = min(24, max(len(one_line(r.checkpoint)) for r in ranking.ranking))
-    bars = max(12, min(44, width - names - 40))
-    compact = width < names + 52
-    lines: list[Line] = [[(" " * (names + 2), "plain"), ("score  ", "muted"), ("" if compact else fit("95 % of the posterior", bars), "muted")]]
-    if not compact:
-        lines[0] = [*lines[0], ("   won lost  tie  bad", "muted")]
-    for r in ranking.ranking:
-        record = f"{r.wins:>6} {r.losses:>4} {r.ties:>4} {r.both_bad:>4}"
-        head: list[Span] = [(fit(one_line(r.checkpoint), names), "strong"), (f"  {r.score:>5.0f}  ", "plain")]
-        if compact:
-            lines += [
-                head,
-                [("  ", "plain"), (bar(r, low, high, width - 4), "accent")],
-                [(f"  {r.wins} won, {r.losses} lost, {r.ties} tie, {r.both_bad} bad", "muted")],
+def intervals(ranks: Sequence[Rank], width: int) -> list[Line]:
+    """One line for each checkpoint: name, score, its interval on the common scale, how likely it is the best, and its record."""
+    names = max(cell_len("checkpoint"), *(cell_len(one_line(r.checkpoint)) for r in ranks))
+    numbers = 14 if width >= NUMBERS else 0
+    fixed = len("  score    best?") + len(RECORD) + numbers
+    bars = max(8, min(48, width - fixed - min(names, 24)))
+    names = max(6, min(names, width - fixed - bars))
+    ends = wording.scale(ranks)
+    ends_title = " 95 % interval" if numbers else ""
+    title = padded("checkpoint", names) + "  score  " + padded("" if numbers else "95 % interval", bars) + ends_title + "  best?" + RECORD
+    lines: list[Line] = [[(title, "muted")]]
+    for r in ranks:
+        lines.append(
+            [
+                (padded(one_line(r.checkpoint), names), "strong"),
+                (f"  {r.score:>5.0f}  ", "plain"),
+                (wording.bar(r, ends, bars), "accent"),
+                (f"{wording.interval(r.low, r.high):>{numbers}}" if numbers else "", "plain"),
+                (f"  {wording.percent(r.best):>5}", "plain"),
+                (f"{r.wins:>6} {r.losses:>4} {r.ties:>4}", "plain"),
             ]
-        else:
-            lines.append([*head, (bar(r, low, high, bars), "accent"), (record, "plain")])
-    lines.append("")
-    lines += [_pair_line(pair) for pair in sorted(ranking.pairs, key=lambda p: -abs(p.p_a_better - 0.5))]
-    lines.append("")
-    lines.append([(f"{count(ranking.votes, 'blind vote')}. ", "plain"), *_bias_line(bias)])
-    return lines
+        )
+    return [*lines, [(" " * (names + 9) + wording.axis(ends, bars), "muted")]]
 
 
-def _pair_line(pair: Pair) -> list[Span]:
-    a, b, p = (pair.a, pair.b, pair.p_a_better) if pair.p_a_better >= 0.5 else (pair.b, pair.a, 1 - pair.p_a_better)
-    if pair.votes_needed == 0:
-        more = ("settled", "good")
-    elif pair.votes_needed is None:
-        more = ("too close to be worth settling", "muted")
-    else:
-        more = (f"about {count(pair.votes_needed, 'more vote')}", "muted")
+def _pair(better: str, worse: str, chance: float, takes: str) -> list[Span]:
     return [
         ("P(", "muted"),
-        (one_line(a), "plain"),
+        (one_line(better), "plain"),
         (" > ", "muted"),
-        (one_line(b), "plain"),
+        (one_line(worse), "plain"),
         (") = ", "muted"),
-        ((f"{p:.0%}" if p < 0.995 else ">99%") + "   ", "strong"),
-        more,
+        (f"{wording.percent(chance)}   ", "strong"),
+        (takes, "good" if takes == "settled" else "muted"),
     ]
 
 
-def _bias_line(bias: dict[str, float | None]) -> list[Span]:
-    if bias["left"] is None:
-        return [("None of them chose a side.", "muted")]
-    longer = "" if bias["longer"] is None else f", the longer one {bias['longer']:.0%}"
-    return [(f"Of those that chose, the left reply won {bias['left']:.0%}{longer}; 50 % would be no leaning.", "muted")]
+def _ranking(found: Standing, width: int) -> list[Line]:
+    lines = [*intervals(found.ranking, width), ""]
+    place = [r.checkpoint for r in found.ranking[:2]]
+    lines += [_pair(*pair) for pair in wording.ordered(found.pairs) if set(pair[:2]) == set(place)]
+    bad = [(r, wording.bad(r)) for r in found.ranking if r.rounds]
+    lines.append([("Both bad: ", "muted"), (", ".join(f"{one_line(r.checkpoint)} {share}" for r, share in bad), "plain")])
+    lines.append([(f"{count(found.votes, 'blind vote')}; ", "muted"), ("Elo points, the mean of all is 1000.", "muted")])
+    if found.stale:
+        lines.append([(wording.stale_line(found), "warn")])
+    return lines
+
+
+def _pairs(found: Standing, width: int) -> list[Line]:
+    return [_pair(*pair) for pair in wording.ordered(found.pairs)]
+
+
+def _voter(found: Standing, width: int) -> list[Line]:
+    lines: list[Line] = list(wording.voter_lines(found.voter))
+    if lengths := wording.length_lines(found.voter):
+        lines += ["", *([(line, "muted")] for line in lengths)]
+    if found.judges:
+        lines += ["", [("Second judges (they do not vote)", "strong")], *wording.judge_lines(found.judges)]
+    return lines
+
+
+def _tags(found: Standing, width: int) -> list[Line]:
+    if not found.by_tag:
+        return ["No counted vote has a tag yet: t gives one."]
+    rows = [(r.checkpoint, r.tag, *map(str, (r.votes, r.won, r.lost, r.ties, r.both_bad))) for r in found.by_tag]
+    return _table(fitted(("checkpoint", "tag", "votes", "won", "lost", "tie", "bad"), rows, "llrrrrr", width))
+
+
+def _languages(found: Standing, width: int) -> list[Line]:
+    lines: list[Line] = []
+    for row in found.by_language:
+        name = wording.LANGUAGES.get(row.language, row.language)
+        lines += [[(name, "strong"), (f", {count(row.ranking.votes, 'vote')}", "muted")], *intervals(row.ranking.ranking, width), ""]
+    return lines[:-1]
+
+
+def _company(found: Standing, width: int) -> list[Line]:
+    if found.company_problem:
+        return [[(found.company_problem, "warn")]]
+    rows = [(c.checkpoint, *wording.company_cells(c)) for c in found.company]
+    table = _table(fitted(("checkpoint", *wording.COMPANY_TITLES), rows, "l" + "r" * len(wording.COMPANY_TITLES), width))
+    return [*table, "", *([(line, "muted")] for line in (*wording.COMPANY_LEGEND, *wording.company_origin(found.company)))]
+
+
+def _table(lines: Sequence[str]) -> list[Line]:
+    return [[(line, "plain" if number else "muted")] for number, line in enumerate(lines)]
+
+
+_DRAWN: dict[str, Callable[[Standing, int], list[Line]]] = {
+    "ranking": _ranking,
+    "pairs": _pairs,
+    "voter": _voter,
+    "tags": _tags,
+    "languages": _languages,
+    "company": _company,
+}
+
+
+def page(found: Standing, name: str, width: int) -> list[Line]:
+    """The lines of a page, none wider than ``width`` cells."""
+    if not found.votes and name != "company":
+        return [wording.NO_VOTES]
+    lines: list[Line] = []
+    for line in _DRAWN[name](found, width):
+        lines += [_trimmed(row) for row in wrap(line, width)] if line else [""]
+    return lines
+
+
+def _trimmed(row: list[Span]) -> list[Span]:
+    """Without the spaces that a broken line keeps at its end: they would be broken once more."""
+    while row and not row[-1][0].rstrip():
+        row = row[:-1]
+    return [*row[:-1], (row[-1][0].rstrip(), row[-1][1])] if row else row
+
+
+def tabs(current: str) -> Line:
+    spans: list[Span] = []
+    for number, name in enumerate(PAGES, 1):
+        spans += [(f"[{number} {name}]", "strong") if name == current else (f" {number} {name} ", "muted")]
+    return spans
 
 
 class RankingPanel(ModalScreen[None]):
-    """Shows what ``compute`` finds. It runs in a thread: numpy is imported off the event loop."""
+    """Shows what ``compute`` finds. It runs in a thread: it reads files, and numpy is imported off the event loop."""
 
     DEFAULT_CSS = """
     RankingPanel { align: center middle; background: $background 60%; }
     RankingPanel > VerticalScroll {
         width: 104; max-width: 96%; height: auto; max-height: 92%; background: $panel; padding: 1 2; scrollbar-size-vertical: 1;
+        scrollbar-gutter: stable;
     }
     RankingPanel Static { height: auto; }
-    RankingPanel #title { text-style: bold; margin-bottom: 1; }
+    RankingPanel #tabs { margin-bottom: 1; }
     RankingPanel .hint { color: $foreground 60%; margin-top: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("k,escape,q,enter", "leave", show=False),
+        Binding("right,tab,l", "turn(1)", show=False),
+        Binding("left,shift+tab,h", "turn(-1)", show=False),
+        *(Binding(str(number), f"open({number - 1})", show=False) for number in range(1, len(PAGES) + 1)),
         Binding("up", "scroll(-1)", show=False),
         Binding("down", "scroll(1)", show=False),
+        Binding("pageup", "scroll(-10)", show=False),
+        Binding("pagedown", "scroll(10)", show=False),
     ]
 
     class Ranked(Message):
-        def __init__(self, ranking: Ranking, bias: dict[str, float | None]) -> None:
+        def __init__(self, standing: Standing | None, problem: str = "") -> None:
             super().__init__()
-            self.ranking, self.bias = ranking, bias
+            self.standing, self.problem = standing, problem
 
-    def __init__(self, compute: Callable[[], tuple[Ranking, dict[str, float | None]]]) -> None:
+    def __init__(self, compute: Callable[[], Standing]) -> None:
         super().__init__()
         self.compute = compute
         self.ranked: RankingPanel.Ranked | None = None
+        self.page = PAGES[0]
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(can_focus=False):
-            yield Static("Ranking", id="title", markup=False)
+            yield Static(content(tabs(self.page)), id="tabs", markup=False)
             yield Static("Drawing from the posterior …", id="standing", markup=False)
-            yield Static("k or Escape: close", classes="hint", markup=False)
+            yield Static("←→ or 1-6: pages   ↑↓: scroll   k or Escape: close", classes="hint", markup=False)
 
     def on_mount(self) -> None:
         self.run_worker(self._compute, thread=True)
 
     def _compute(self) -> None:
-        self.post_message(self.Ranked(*self.compute()))
+        try:
+            message = self.Ranked(self.compute())
+        except StudioError as error:
+            message = self.Ranked(None, str(error))
+        self.post_message(message)
 
     def on_ranking_panel_ranked(self, message: Ranked) -> None:
         self.ranked = message
@@ -127,9 +212,21 @@ class RankingPanel(ModalScreen[None]):
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
-        if self.ranked:
-            width = self.query_one(VerticalScroll).scrollable_content_region.width
-            self.query_one("#standing", Static).update(content(*standing(self.ranked.ranking, self.ranked.bias, width)))
+        self.query_one("#tabs", Static).update(content(tabs(self.page)))
+        if self.ranked is None:
+            return
+        width = max(20, self.query_one(VerticalScroll).scrollable_content_region.width)
+        standing = self.ranked.standing
+        lines = page(standing, self.page, width) if standing else wrap([(self.ranked.problem, "bad")], width)
+        self.query_one("#standing", Static).update(content(*lines))
+
+    def action_turn(self, by: int) -> None:
+        self.action_open((PAGES.index(self.page) + by) % len(PAGES))
+
+    def action_open(self, number: int) -> None:
+        self.page = PAGES[number]
+        self.query_one(VerticalScroll).scroll_home(animate=False)
+        self._draw()
 
     def action_scroll(self, by: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)

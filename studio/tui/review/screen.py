@@ -18,9 +18,9 @@ from textual.widgets import Static
 
 from studio.checkpoints.store import Checkpoint, all_checkpoints
 from studio.persona.folder import Persona
-from studio.review.ranking import Ranking, rank, voter_bias
 from studio.review.rounds import Review, all_reviews, open_review
 from studio.review.sitting import Sitting, resume
+from studio.review.standing import standing
 from studio.text import clean
 from studio.tui.actions import bindings_of
 from studio.tui.look import Line, content
@@ -238,11 +238,8 @@ class ReviewScreen(Mending, GoingOn, Inspecting, Voting):
         if sitting is None:
             return
 
-        def compute() -> tuple[Ranking, dict[str, float | None]]:
-            telling = sitting.telling_votes()
-            return rank(telling, sitting.review.checkpoints), voter_bias(telling)
-
-        self.app.push_screen(RankingPanel(compute))
+        names = sitting.review.checkpoints
+        self.app.push_screen(RankingPanel(lambda: standing(self.persona, checkpoints=names)))
 
     def action_scroll(self, way: str) -> None:
         for pane in self.panes:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from textual.app import ComposeResult
 from textual.widgets import Static
 
 from studio.checkpoints.store import Checkpoint
-from studio.persona.folder import Persona
 from studio.tui.actions import bindings_of
 from studio.tui.base import StudioScreen
 from studio.tui.look import content
@@ -27,15 +24,6 @@ def open_review_screen(screen: StudioScreen, ids: list[str]) -> None:
     app = screen.studio
     app.action_go("review")
     app.call_after_refresh(lambda: app.push_screen(ReviewScreen(screen.persona, ids)))
-
-
-def standing(persona: Persona) -> tuple[Any, dict[str, float | None]]:
-    """The ranking from all votes and the voter's leanings. Runs in a thread."""
-    from studio.review.ranking import rank, voter_bias
-    from studio.review.votes import votes
-
-    cast = votes(persona)
-    return rank(cast), voter_bias(cast)
 
 
 class ChooserScreen(TreeScreen):
@@ -74,6 +62,7 @@ class ChooserScreen(TreeScreen):
             open_review_screen(self, list(self.studio.marked))
 
     def action_ranking(self) -> None:
+        from studio.review.standing import standing
         from studio.tui.review.ranking import RankingPanel
 
         persona = self.persona
