@@ -30,13 +30,16 @@ def event_line(event: dict[str, Any]) -> str:
             gap = event.get("gap")
             note = "" if gap is None else f", gap {gap:+.1%}" + (" OVER 10 %" if gap > GAP_ALARM else "")
             trained = f", train {event['train_loss']:.3f}" if event.get("train_loss") is not None else ""
-            return f"step {event['step']}: val {event['val_loss']:.3f}{trained}{note}"
+            won = f", {event['val_accuracy']:.0%} of the pairs won by {event['val_margin']:+.3f}" if "val_margin" in event else ""
+            return f"step {event['step']}: val {event['val_loss']:.3f}{trained}{note}{won}"
         case "replies":
             return f"{event.get('done')} of {event.get('total')} replies are written"
         case "checkpoint":
             return f"checkpoint {event.get('id')} ({size(event.get('bytes') or 0)})"
         case "warning":
             return f"! {event.get('text')}"
+        case "room":
+            return f"there is room again ({size(event.get('bytes') or 0)} free): it goes on"
         case "resume":
             return f"resumed at step {event.get('step')}"
         case "stopping":

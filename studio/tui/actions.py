@@ -66,6 +66,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("preview", "tokens", "t", "tokens", "Mark the borders of all tokens, or only what carries loss."),
     Action("train", "start_cpt", "c", "CPT", "Continued pre-training on the lore: plan, recipe, start."),
     Action("train", "start_sft", "s", "SFT", "Fine-tuning on the dialogue: plan, recipe, start."),
+    Action("train", "start_dpo", "d", "DPO", "Preference (DPO) on the pairs from votes: plan, recipe, start."),
+    Action("train", "start_orpo", "o", "", "Preference (ORPO) on the pairs from votes: plan, recipe, start."),
     Action("train", "follow", "enter", "follow", "The selected run: curves, events, log."),
     Action("train", "log", "l", "log", "The selected run's log."),
     Action("train", "retry", "r", "retry", "Queue a failed, cancelled or interrupted run again; it resumes."),

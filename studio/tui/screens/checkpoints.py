@@ -138,7 +138,12 @@ class CheckpointsScreen(TreeScreen):
         from studio.tui.screens.start import StartScreen
 
         no_cpt = "an adapter: CPT starts from full weights" if c.kind == "adapter" else ""
-        choices = [Choice("cpt", "CPT", "continued pre-training on the lore", no_cpt), Choice("sft", "SFT", "fine-tuning on the dialogue")]
+        choices = [
+            Choice("cpt", "CPT", "continued pre-training on the lore", no_cpt),
+            Choice("sft", "SFT", "fine-tuning on the dialogue"),
+            Choice("dpo", "DPO", "preference on the pairs from votes"),
+            Choice("orpo", "ORPO", "preference on the pairs from votes, learning the better replies too"),
+        ]
 
         def chosen(stage: str | None) -> None:
             if stage:

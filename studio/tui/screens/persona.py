@@ -30,6 +30,7 @@ class Facts(NamedTuple):
     lore_words: int
     lore_tokens: int | None
     rows: int
+    pairs: int
     snapshots: dict[str, int]
     stale: list[str]
     """Kinds of material that changed after their newest snapshot."""
@@ -52,6 +53,7 @@ def gather(persona: Persona) -> Facts:
     from studio.jobs.runs import all_runs
     from studio.lore.sources import files, stats
     from studio.persona.cards import read_card
+    from studio.preference.store import shards as preference_shards
     from studio.snapshots import all_snapshots
 
     lore = stats(persona)
@@ -69,7 +71,8 @@ def gather(persona: Persona) -> Facts:
     votes = sum(1 for _ in read_lines(persona.votes))
     if votes:
         activity.append((persona.votes.stat().st_mtime, f"the newest of {count(votes, 'vote')}"))
-    newest = {kind: max((p.stat().st_mtime for p in paths), default=0.0) for kind, paths in (("lore", files(persona)), ("dialogue", shards(persona)))}
+    material = {"lore": files(persona), "dialogue": shards(persona), "preference": preference_shards(persona)}
+    newest = {kind: max((p.stat().st_mtime for p in paths), default=0.0) for kind, paths in material.items()}
     built = {s.kind: (persona.snapshots / s.id).stat().st_mtime for s in snapshots}
     card: list[tuple[str, str]] = []
     if persona.card.is_file():
@@ -85,8 +88,9 @@ def gather(persona: Persona) -> Facts:
         lore_words=sum(row["words"] for row in lore),
         lore_tokens=sum(row["tokens"] for row in lore) if lore and all(row["tokens"] is not None for row in lore) else None,
         rows=sum(_lines(shard) for shard in shards(persona)),
-        snapshots={kind: sum(s.kind == kind for s in snapshots) for kind in ("lore", "dialogue")},
-        stale=[kind for kind in ("lore", "dialogue") if kind in built and newest[kind] > built[kind]],
+        pairs=sum(_lines(shard) for shard in preference_shards(persona)),
+        snapshots={kind: sum(s.kind == kind for s in snapshots) for kind in ("lore", "dialogue", "preference")},
+        stale=[kind for kind in newest if kind in built and newest[kind] > built[kind]],
         checkpoints=[c.stage for c in made],
         votes=votes,
         chats=sum(1 for _ in persona.chats.glob("*.jsonl")) if persona.chats.is_dir() else 0,
@@ -126,6 +130,10 @@ def next_steps(facts: Facts, runs: list[Run], served: list[str]) -> list[str]:
             steps.append("Train on the lore (CPT): key 4, then c.")
         if facts.snapshots["dialogue"] and "sft" not in made:
             steps.append("Train on the dialogue (SFT): key 4, then s.")
+        if facts.snapshots["preference"] and "sft" in made and not made & {"dpo", "orpo"}:
+            steps.append("Train on the pairs (DPO): key 4, then d.")
+    if "preference" in facts.stale or (facts.pairs and not facts.snapshots["preference"]):
+        steps.append("The pairs are not frozen yet: studio preference check, studio preference build.")
     if made and not served:
         steps.append("Serve a checkpoint and talk with her: key 5, s; then key 6, Enter.")
     if served:
@@ -162,6 +170,8 @@ def describe(facts: Facts | None, persona: Persona, runs: list[Run], served: lis
     )
     row("lore", (f"{count(facts.lore_files, 'file')}, {count(facts.lore_words, 'word')}{tokens}" if facts.lore_files else "none yet", "plain"))
     row("dialogue", (count(facts.rows, "conversation") if facts.rows else "none yet", "plain"))
+    if facts.pairs:
+        row("preference", (count(facts.pairs, "pair"), "plain"))
     row("snapshots", (", ".join(f"{n} of {kind}" for kind, n in facts.snapshots.items() if n) or "none yet", "plain"))
     states = {state: sum(run.status.state == state for run in runs) for state in dict.fromkeys(run.status.state for run in runs)}
     row("runs", (", ".join(f"{n} {state}" for state, n in states.items()) or "none yet", "plain"))

@@ -123,6 +123,10 @@ def numbers(told: Told, run: Run) -> list[Span]:
     if told.gap is not None:
         over = told.gap > GAP_ALARM
         parts.append([("gap ", "muted"), (f"{told.gap:+.1%}" + (" OVER 10 %" if over else ""), "bad" if over else "good")])
+    if isinstance(told.measured.get("val_margin"), int | float) and isinstance(told.measured.get("val_accuracy"), int | float):
+        parts.append(
+            [("pairs won ", "muted"), (f"{told.measured['val_accuracy']:.0%}", "strong"), (f" by {told.measured['val_margin']:+.3f}", "plain")]
+        )
     if told.last.get("tokens_per_s"):
         parts.append([(f"{float(told.last['tokens_per_s']):,.0f}", "plain"), (" tok/s", "muted")])
     if told.last.get("learning_rate") is not None:

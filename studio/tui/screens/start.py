@@ -21,7 +21,13 @@ from studio.tui.dialogs import Ask, Choice, Choose
 from studio.tui.look import Line, Span, content, short_path
 from studio.tui.table import Column, Row, Table
 
-NAMES = {"cpt": "Continued pre-training on the lore", "sft": "Fine-tuning on the dialogue", "quantize": "Quantizing"}
+NAMES = {
+    "cpt": "Continued pre-training on the lore",
+    "sft": "Fine-tuning on the dialogue",
+    "dpo": "Preference (DPO) on the pairs from votes",
+    "orpo": "Preference (ORPO) on the pairs from votes",
+    "quantize": "Quantizing",
+}
 
 
 def shown(value: Any) -> str:

@@ -58,7 +58,7 @@ class RunActions(StudioScreen):
         raise NotImplementedError
 
     def why_not(self, action: str) -> str:
-        if self.studio.readonly and action in ("retry", "cancel", "start_cpt", "start_sft"):
+        if self.studio.readonly and (action in ("retry", "cancel") or action.startswith("start_")):
             return "The app was opened to read only."
         if action == "retry":
             return why_not_retry(self.chosen())
@@ -182,6 +182,12 @@ class TrainScreen(RunActions):
 
     def action_start_sft(self) -> None:
         self._start("sft")
+
+    def action_start_dpo(self) -> None:
+        self._start("dpo")
+
+    def action_start_orpo(self) -> None:
+        self._start("orpo")
 
     def action_follow(self, log: bool = False) -> None:
         run = self.chosen()
