@@ -206,10 +206,10 @@ def update_status(path: Path, **changes: Any) -> Status:
     return status
 
 
-def append_event(path: Path, kind: str, /, **payload: Any) -> None:
+def append_event(path: Path, kind: str, at: float | None = None, /, **payload: Any) -> None:
     """Add one event: ``{"t": unix seconds, "kind": …, …payload}``. Not fsynced: a lost tail is no lost work."""
     _still_there(path)
-    append_line(path / "events.jsonl", {"t": round(time.time(), 3), "kind": kind, **payload}, durable=False)
+    append_line(path / "events.jsonl", {"t": round(time.time() if at is None else at, 3), "kind": kind, **payload}, durable=False)
 
 
 def _still_there(path: Path) -> None:

@@ -86,22 +86,21 @@ def work(run: Run, story: Story, wish: StopWish) -> int:
 
 def finish(run: Run, story: Story, checkpoints: list[str], step: int, planned: int) -> int:
     from studio.stages import resume
+    from studio.stages.room import insist
     from studio.stages.story import peak_memory
 
     resume.discard(run.path)
     story.event("end", seconds=story.seconds)
     story.status(now=True, phase="Done", checkpoints=checkpoints)
-    write_json(
-        run.path / "result.json",
-        {
-            "ok": True,
-            "checkpoints": checkpoints,
-            "global_step": step,
-            "planned_steps": planned,
-            "seconds": story.seconds,
-            "peak_memory_bytes": peak_memory(),
-        },
-    )
+    result = {
+        "ok": True,
+        "checkpoints": checkpoints,
+        "global_step": step,
+        "planned_steps": planned,
+        "seconds": story.seconds,
+        "peak_memory_bytes": peak_memory(),
+    }
+    insist(story, "recording its result", lambda: write_json(run.path / "result.json", result))
     return 0
 
 
@@ -133,7 +132,7 @@ def main(arguments: list[str]) -> int:
     except StudioError as error:
         print(error, file=sys.stderr)
         return 1
-    story = Story(path)
+    story = Story(path, wish)
     try:
         (path / "result.json").unlink(missing_ok=True)
         return work(run, story, wish)

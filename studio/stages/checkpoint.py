@@ -11,6 +11,7 @@ from pathlib import Path
 from studio.checkpoints.store import Checkpoint, read_checkpoint, write_card
 from studio.files import build_folder, folder_size
 from studio.jobs.runs import Run
+from studio.stages.room import with_room
 from studio.stages.story import Story
 
 
@@ -37,29 +38,39 @@ def write_checkpoint(
         return destination
     story.phase(f"Writing checkpoint {name}")
     began = time.monotonic()
-    with build_folder(destination) as folder:
-        write(folder)
-        for file in folder.iterdir():
-            file.chmod(0o600)
-        card = Checkpoint(
-            id=name,
-            name=f"{run.id}, epoch {epoch}",
-            stage=run.inputs.stage,
-            parent=run.inputs.parent,
-            base=run.inputs.base,
-            kind=kind,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            run=run.id,
-            recipe=run.recipe_text,
-            snapshot=run.inputs.snapshot,
-            tokens_seen=tokens_seen,
-            metrics=metrics,
-        )
-        write_card(folder, card)
+
+    def build() -> None:
+        with build_folder(destination) as folder:
+            write(folder)
+            for file in folder.iterdir():
+                file.chmod(0o600)
+            write_card(folder, card)
+
+    card = Checkpoint(
+        id=name,
+        name=f"{run.id}, epoch {epoch}",
+        stage=run.inputs.stage,
+        parent=run.inputs.parent,
+        base=run.inputs.base,
+        kind=kind,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        run=run.id,
+        recipe=run.recipe_text,
+        snapshot=run.inputs.snapshot,
+        tokens_seen=tokens_seen,
+        metrics=metrics,
+    )
+    with_room(story, _needed(run, kind), f"writing the checkpoint {name}", build)
     story.event("checkpoint", id=name, path=str(destination), epoch=epoch, bytes=folder_size(destination), seconds=round(time.monotonic() - began, 3))
     story.phase("Training")
     story.status(now=True, checkpoints=made(run, sorted({*run.status.checkpoints, *_of_run(run), name}, key=_number)))
     return destination
+
+
+def _needed(run: Run, kind: str) -> int:
+    """Bytes of the next checkpoint: as the last one of this run, else as the weights it was made from; of a first adapter nobody knows."""
+    sizes = [folder_size(checkpoints_folder(run) / name) for name in _of_run(run)]
+    return max(sizes, default=folder_size(Path(run.inputs.weights_path)) if kind == "full" and run.inputs.weights_path else 0)
 
 
 def _of_run(run: Run) -> list[str]:

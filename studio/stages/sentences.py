@@ -16,9 +16,16 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, StudioError):
         return str(error)
     text = str(error).lower()
-    if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or any(sign in text for sign in NO_ROOM):
+    if is_no_room(error):
         return "The disk is full, so the run could not save its work; free some space and retry, it goes on from its last saved state."
     if type(error).__name__ in ("OutOfMemoryError", "MemoryError") or "out of memory" in text or "can't allocate memory" in text:
         return "The memory ran out; lower micro_batch or length, switch gradient_checkpointing on, or take a smaller base."
     first = one_line((str(error).strip() or "no message").splitlines()[0])[:300]
     return f"The run stopped unexpectedly ({type(error).__name__}: {first}); the whole story is in log.txt."
+
+
+def is_no_room(error: BaseException) -> bool:
+    """Whether something could not be written because the disk is full."""
+    if isinstance(error, StudioError):
+        return error.__cause__ is not None and is_no_room(error.__cause__)
+    return (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or any(sign in str(error).lower() for sign in NO_ROOM)

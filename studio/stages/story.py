@@ -5,11 +5,15 @@ from __future__ import annotations
 import platform
 import resource
 import time
+from collections import deque
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from studio.errors import StudioError
 from studio.jobs.runs import append_event, update_status
+from studio.stages.sentences import is_no_room
+from studio.stages.stopping import StopWish
 
 STATUS_INTERVAL = 1.0
 """Seconds between two writes of ``status.json`` that only move the step on."""
@@ -18,16 +22,30 @@ STATUS_INTERVAL = 1.0
 class Story:
     """The events and the status of one run folder, and its log line for each."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, wish: StopWish | None = None) -> None:
         self.run = run
+        self.wish = wish
         self.started = time.monotonic()
         self._status_at = float("-inf")
         self._pending: dict[str, Any] = {}
+        self._unsaid: deque[tuple[float, str, dict[str, Any]]] = deque(maxlen=100_000)
 
     def event(self, kind: str, **payload: Any) -> None:
-        append_event(self.run, kind, **payload)
+        """Tell what happened. On a full disk it is kept and told later: no training dies of not being able to say something."""
+        self._unsaid.append((time.time(), kind, payload))
         facts = " ".join(f"{key}={_short(value)}" for key, value in payload.items())
-        print(f"{time.strftime('%H:%M:%S')} {kind} {facts}", flush=True)
+        try:
+            print(f"{time.strftime('%H:%M:%S')} {kind} {facts}", flush=True)
+        except OSError:
+            pass
+        try:
+            while self._unsaid:
+                at, kind, payload = self._unsaid[0]
+                append_event(self.run, kind, at, **payload)
+                self._unsaid.popleft()
+        except StudioError as error:
+            if not is_no_room(error):
+                raise
 
     def phase(self, name: str) -> None:
         self.event("phase", name=name)
@@ -40,8 +58,12 @@ class Story:
         """Change fields of ``status.json``, at most once a second unless it must be ``now``. Never the state: that is the runner's."""
         self._pending |= changes
         if now or time.monotonic() - self._status_at >= STATUS_INTERVAL:
-            update_status(self.run, **self._pending)
-            self._pending = {}
+            try:
+                update_status(self.run, **self._pending)
+                self._pending = {}
+            except StudioError as error:
+                if not is_no_room(error):
+                    raise
             self._status_at = time.monotonic()
 
     @property

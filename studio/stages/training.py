@@ -22,6 +22,7 @@ from studio.errors import StudioError
 from studio.recipes.schema import Cpt, Sft, Training
 from studio.stages import resume
 from studio.stages.model import Precision, attention, hybrid_kernels, is_hybrid, on_cuda
+from studio.stages.room import state_bytes, with_room
 from studio.stages.stopping import StopWish
 from studio.stages.story import Story, peak_memory
 
@@ -213,12 +214,22 @@ class Watched(Trainer):
         """A state is no model to publish."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        try:
-            Trainer._save_checkpoint(self, model, trial)
-        except BaseException:
-            # On a full disk the half-written state is what must go first; the last whole one stays.
+        """Room first, then the library's own saving beside the place, then the rename; a half-written one goes, the last whole one stays."""
+
+        def discard() -> None:
             shutil.rmtree(resume.staging(self.run), ignore_errors=True)
-            raise
+
+        def write() -> None:
+            try:
+                Trainer._save_checkpoint(self, model, trial)
+                self._keep()
+            except BaseException:
+                discard()
+                raise
+
+        with_room(self.story, state_bytes(model), "saving a state", write)
+
+    def _keep(self) -> None:
         step = int(self.state.global_step)
         marker = resume.Marker(step=step, files={}, plan=self.fingerprint, counted=self.counted.as_dict(self.story.seconds))
         resume.keep(self.run, resume.staging(self.run) / f"checkpoint-{step}", marker, self.keep_states)

@@ -12,6 +12,7 @@ from studio.checkpoints.fetch import fetch_base
 from studio.lore import build
 from studio.persona.folder import Persona, create
 from tests.conftest import LORE
+from tests.jobs.machine import Machine
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +28,19 @@ def jobs_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def studio_home(jobs_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("STUDIO_HOME", str(jobs_home))
-    return jobs_home
+def studio_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of the trained persona for tests that train for real; a fresh one for the others."""
+    home: Path = request.getfixturevalue("jobs_home") if "trained" in request.fixturenames else tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("STUDIO_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def machine(studio_home: Path, tmp_path: Path) -> Iterator[Machine]:
+    """A machine with a queue of its own, whose stages are light processes (``stage.py``)."""
+    made = Machine(studio_home, tmp_path)
+    yield made
+    made.clear_away()
 
 
 @pytest.fixture(scope="session")
