@@ -106,6 +106,7 @@ def company(arguments: Namespace, persona: Persona, names: Sequence[str]) -> Non
     """What keeps the judgement company; without ``--offline`` an engine is asked for what is not known yet."""
     from studio.checkpoints.store import all_checkpoints, get_checkpoint
     from studio.review import company as beside
+    from studio.review import wording
 
     if names:
         wanted = [get_checkpoint(persona, name) for name in names]
@@ -121,6 +122,7 @@ def company(arguments: Namespace, persona: Persona, names: Sequence[str]) -> Non
         output.json(found)
         return
     _say(company_table(found))
+    _say(wording.company_lines(found))
     for each in found:
         if each.replies and each.replies.longest >= beside.COPY and each.checkpoint != beside.CHARACTER:
             output.say(f"{each.checkpoint} copied: {each.replies.longest_text[:300]}")

@@ -379,7 +379,8 @@ async def likelihood(persona: Persona, server: Server, checkpoint: Checkpoint, p
     model = server.for_checkpoint(checkpoint.id)
     right, chance = 0, 0.0
     for number, probe in enumerate(cloze, 1):
-        progress(f"{checkpoint.id}: lore question {number} of {len(cloze)}")
+        if number % 10 == 1:
+            progress(f"{checkpoint.id}: lore question {number} of {len(cloze)}")
         asked = opening(persona, probe.prompt)
         scores = [(await score_tokens(server, model, asked, answer))[0] / max(1, len(answer)) for answer in (probe.answer, *probe.wrong)]
         right += scores[0] > max(scores[1:])
@@ -387,7 +388,8 @@ async def likelihood(persona: Persona, server: Server, checkpoint: Checkpoint, p
     sums: list[tuple[float, int]] = []
     lines = spread(material.held_out, MOST_LINES)
     for number, line in enumerate(lines, 1):
-        progress(f"{checkpoint.id}: held-out line {number} of {len(lines)}")
+        if number % 10 == 1:
+            progress(f"{checkpoint.id}: held-out line {number} of {len(lines)}")
         before = [{"role": role, "content": content} for role, content in line.before]
         try:
             value, tokens = await score_tokens(server, model, before, line.text)

@@ -178,7 +178,8 @@ def _company(found: Standing) -> list[str]:
     rows = [(code(c.checkpoint, True), *wording.company_cells(c)) for c in found.company]
     lines = ["## Beside the votes", "", *table(("", *wording.COMPANY_TITLES), rows, "l" + "r" * len(wording.COMPANY_TITLES))]
     lines += [f"* {line}" for line in (*wording.COMPANY_LEGEND, *wording.company_origin(found.company))]
-    return [*lines, ""]
+    details = wording.company_lines(found.company)
+    return [*lines, "", *([*block("\n".join(details)), ""] if details else [])]
 
 
 def best_and_worst(found: Standing, cast: Sequence[Vote]) -> tuple[list[Vote], list[Vote]]:

@@ -140,6 +140,24 @@ def company_cells(found: Company) -> list[str]:
     return cells
 
 
+def company_lines(found: Sequence[Company]) -> list[str]:
+    """What has an interval, for each checkpoint with it."""
+    lines = []
+    for each in found:
+        parts = []
+        if each.likelihood and each.likelihood.lore_right.n:
+            parts.append(f"lore questions {of(each.likelihood.lore_right)}")
+        if each.likelihood and each.likelihood.surprise is not None:
+            low, high = each.likelihood.surprise_low, each.likelihood.surprise_high
+            ends = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
+            parts.append(f"surprise {each.likelihood.surprise:.2f} nats{ends}")
+        if each.replies and each.replies.cut_off.n:
+            parts.append(f"cut off {of(each.replies.cut_off)}")
+        if parts:
+            lines.append(f"{one_line(each.checkpoint)}: {'; '.join(parts)}")
+    return lines
+
+
 def company_origin(found: Sequence[Company]) -> list[str]:
     """From what the numbers are."""
     lines = []

@@ -266,7 +266,7 @@ def promises(trials_each: int = 120) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=60)
     parser.add_argument("--votes", type=int, default=800)
     parser.add_argument("--gap", type=float, default=35.0, help="Elo between neighbours")
     parser.add_argument("--checkpoints", type=int, default=5)
