@@ -39,7 +39,7 @@ class PairSplit(msgspec.Struct):
     """Tokens of all usable pairs before anything was left out."""
     kept_tokens: int = 0
     truncated: int = 0
-    """Pairs whose talk lost its oldest turns to fit the length."""
+    """Pairs that lost something to fit the length: the oldest turns of the talk, or more of a reply that was cut off anyway."""
     dropped: Counter[str] = msgspec.field(default_factory=Counter)
 
     @property
@@ -49,7 +49,7 @@ class PairSplit(msgspec.Struct):
 
 def tokenized(rows: Iterable[Any], tokenizer: Any, template: Template, length: int) -> PairSplit:
     """Preference rows as tokens. A talk too long loses its oldest turns (the system prompt stays); a pair that even then does not fit is
-    dropped and counted, since a reply without its end teaches her not to end."""
+    dropped and counted, since a reply that loses its end teaches her not to end."""
     from jinja2 import TemplateError
 
     backend = data.plain_backend(tokenizer)
@@ -70,10 +70,12 @@ def tokenized(rows: Iterable[Any], tokenizer: Any, template: Template, length: i
         except TemplateError:
             split.dropped["refused by the base's chat template"] += 1
             continue
-        if _longest(pair) > length:
+        fitting = _cut_further(pair, row.get("cut") or [], length)
+        if _longest(fitting) > length or not fitting.chosen or not fitting.rejected:
             split.dropped["longer than length"] += 1
             continue
-        split.truncated += len(prompt) < whole
+        split.truncated += len(prompt) < whole or fitting != pair
+        pair = fitting
         split.rows.append(pair)
         split.kept_tokens += pair.read
     return split
@@ -95,6 +97,12 @@ def dataset(rows: list[PairTokens]) -> Any:
     return Dataset.from_dict(
         {"prompt_ids": [row.prompt for row in rows], "chosen_ids": [row.chosen for row in rows], "rejected_ids": [row.rejected for row in rows]}
     )
+
+
+def _cut_further(pair: PairTokens, cut: list[str], length: int) -> PairTokens:
+    """A reply that was cut off already has no end to lose: it is cut where the length ends."""
+    room = max(length - len(pair.prompt), 0)
+    return pair._replace(**{name: getattr(pair, name)[:room] for name in ("chosen", "rejected") if name in cut})
 
 
 def _longest(pair: PairTokens) -> int:

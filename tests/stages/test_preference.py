@@ -93,6 +93,12 @@ def test_a_reply_cut_off_does_not_teach_to_end_there(tokenizer: Any, pocket: Pat
     row = {"prompt": [turn("user", "Where?")], "chosen": [turn("assistant", "Here.")], "rejected": [turn("assistant", "By the")], "cut": ["rejected"]}
     (pair,) = pairs.tokenized([row], tokenizer, template_for(pocket), 512).rows
     assert (tokenizer.decode(pair.chosen), tokenizer.decode(pair.rejected)) == ("Here.<|im_end|>", "By the")
+    # It has no end to lose and may be cut further; a whole reply may not.
+    long = row | {"rejected": [turn("assistant", "By the river " * 40)]}
+    split = pairs.tokenized([long, long | {"cut": []}], tokenizer, template_for(pocket), 64)
+    (pair,) = split.rows
+    assert len(pair.prompt + pair.rejected) == 64 and tokenizer.decode(pair.chosen) == "Here.<|im_end|>"
+    assert (split.truncated, split.dropped) == (1, {"longer than length": 1})
 
 
 def test_long_talks_lose_their_oldest_turns_and_useless_pairs_are_dropped(tokenizer: Any, pocket: Path) -> None:
