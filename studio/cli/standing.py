@@ -46,11 +46,10 @@ def rank(arguments: Namespace, persona: Persona) -> None:
     if found.stale:
         output.say(wording.stale_line(found))
     output.say()
-    _say(
-        fitted(
-            ("better", "than", "chance", ""), [(a, b, wording.percent(p), takes) for a, b, p, takes in wording.ordered(found.pairs)], "llrl", room()
-        )
-    )
+    pairs, left_out = wording.pair_rows(found)
+    _say(fitted(("better", "than", "chance", ""), [(a, b, wording.percent(p), takes) for a, b, p, takes in pairs], "llrl", room()))
+    if left_out:
+        output.say(left_out)
     output.say()
     for line in wording.voter_lines(found.voter):
         _say(wrap(line, ROOM))

@@ -137,8 +137,9 @@ def _ranking(found: Standing) -> list[str]:
         "### Pairs",
         "",
     ]
-    pairs = [(code(a, True), code(b, True), wording.percent(p), takes) for a, b, p, takes in wording.ordered(found.pairs)]
-    return [*lines, *table(("better", "than", "chance", "to settle it"), pairs, "llrl")]
+    rows_shown, left_out = wording.pair_rows(found)
+    pairs = [(code(a, True), code(b, True), wording.percent(p), takes) for a, b, p, takes in rows_shown]
+    return [*lines, *table(("better", "than", "chance", "to settle it"), pairs, "llrl"), *([left_out, ""] if left_out else [])]
 
 
 def drawn(ranks: Sequence[Rank], width: int = 50) -> list[str]:

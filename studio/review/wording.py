@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from studio.review.company import CHARACTER, SAMPLE, Company
 from studio.review.judge import Judged
-from studio.review.ranking import Pair, Rank
+from studio.review.ranking import Pair, Rank, Ranking
 from studio.review.shares import Share
 from studio.review.standing import Standing
 from studio.review.voter import Leaning, Voter
@@ -81,6 +82,20 @@ def ordered(pairs: Sequence[Pair]) -> list[tuple[str, str, float, str]]:
             takes = f"about {count(pair.votes_needed, 'more vote')}"
         found.append((a, b, p, takes))
     return found
+
+
+MOST_PAIRS = 15
+"""Pairs that are listed whole: those of six checkpoints. Of more, only neighbours in the ranking are."""
+
+
+def pair_rows(found: Ranking | Standing) -> tuple[list[tuple[str, str, float, str]], str]:
+    """The pairs worth reading, as ``ordered``, and a sentence on those left out."""
+    if len(found.pairs) <= MOST_PAIRS:
+        return ordered(found.pairs), ""
+    names = [r.checkpoint for r in found.ranking]
+    near = {frozenset(pair) for pair in pairwise(names)}
+    shown = [pair for pair in found.pairs if {pair.a, pair.b} in near]
+    return ordered(shown), f"Neighbours in the ranking; {len(found.pairs) - len(shown)} other pairs are in: studio review rank --json"
 
 
 def _leaning(found: Leaning, what: str, fitted: str) -> str:

@@ -11,6 +11,7 @@ from studio.review.report import LONGEST, block, code, report
 from studio.review.rounds import Review, open_review, rounds
 from studio.review.standing import standing, telling
 from studio.review.votes import better, votes
+from studio.review.wording import pair_rows
 
 PAIR = {"sft-1-e1": "Tea first. Then the drawer.", "sft-1-e2": "I am happy to help!"}
 
@@ -113,6 +114,20 @@ def test_a_damaged_snapshot_costs_the_numbers_beside_and_not_the_ranking(persona
 
 def test_the_order_of_names_changes_no_digit(persona: Persona, review: Review) -> None:
     for n in range(5):
-        voted(persona, review, PAIR, "12"[n % 2], prompt=f"q{n}")  # type: ignore[arg-type]
+        voted(persona, review, PAIR, "12"[n % 2], prompt=f"q{n}")
     assert standing(persona, checkpoints=list(PAIR)).ranking == standing(persona, checkpoints=list(PAIR)[::-1]).ranking
     assert len(rounds(persona, review)) == 5
+
+
+def test_of_many_checkpoints_only_neighbours_are_listed(persona: Persona) -> None:
+    names = [f"sft-{n}-e1" for n in range(7)]
+    for name in names:
+        add_checkpoint(persona, name)
+    many = open_review(persona, names, seed=1)
+    for n in range(7):
+        voted(persona, many, {names[n]: "Sit.", names[(n + 1) % 7]: "No."}, "1", prompt=f"q{n}")
+    found = standing(persona)
+    rows, left_out = pair_rows(found)
+    assert len(found.pairs) == 21 and len(rows) == 6 and "15 other pairs" in left_out and left_out in report(persona, many)
+    ranks = [r.checkpoint for r in found.ranking]
+    assert {frozenset(row[:2]) for row in rows} == {frozenset(ranks[i : i + 2]) for i in range(6)}

@@ -80,7 +80,9 @@ def _ranking(found: Standing, width: int) -> list[Line]:
 
 
 def _pairs(found: Standing, width: int) -> list[Line]:
-    return [_pair(*pair) for pair in wording.ordered(found.pairs)]
+    pairs, left_out = wording.pair_rows(found)
+    lines: list[Line] = [_pair(*pair) for pair in pairs]
+    return [*lines, "", [(left_out, "muted")]] if left_out else lines
 
 
 def _voter(found: Standing, width: int) -> list[Line]:
