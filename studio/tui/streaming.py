@@ -10,7 +10,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from operator import itemgetter
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -213,15 +213,10 @@ class StreamPane(Widget, can_focus=True, inherit_bindings=False):
             self._restart()
             self.top = round(place * len(self.rows))
         self.top = self._end if self.following else min(self.top, self._end)
+        self._forget()
         self.refresh()
 
     # -- drawing -------------------------------------------------------------------------------------------------------------------
-
-    def refresh(self, *regions: Region, **how: Any) -> StreamPane:
-        if not regions:
-            self._forget()
-        super().refresh(*regions, **how)
-        return self
 
     def notify_style_update(self) -> None:
         self._forget()
@@ -266,8 +261,10 @@ class StreamPane(Widget, can_focus=True, inherit_bindings=False):
                 self._frame = (empty.crop(0, gutter.left), empty.crop(width - gutter.right, width))
             left, right = self._frame
             content = self._draw_row(row, self.size.width - 1, thumb)
-            for line_filter in self.get_line_filters():
-                content = content.apply_filter(line_filter, self.background_colors[1])
+            if filters := self.get_line_filters():
+                background = self.background_colors[1]
+                for line_filter in filters:
+                    content = content.apply_filter(line_filter, background)
             strip = Strip.join([left, content, right])
             if row < len(self.rows):
                 self._strips[row, thumb] = strip

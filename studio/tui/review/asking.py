@@ -165,7 +165,7 @@ class Asking(ReviewBase):
                 pacer.finish(side)
 
             self.post_message(Dealt(dealt, left_out))
-            finished = await play(dealt, review.sampling, served, pacer.arrive, ended)
+            finished = await play(dealt, review.sampling, served, self.arrived(pacer), ended)
             await asyncio.to_thread(sitting.keep, finished)
         except StudioError as error:
             self.post_message(Trouble(str(error)))
@@ -182,6 +182,17 @@ class Asking(ReviewBase):
     def on_recorded(self, message: Recorded) -> None:
         message.stop()
         self.recorded = message.finished
+
+    def arrived(self, pacer: Pacer) -> Callable[[int, str], None]:
+        """Takes what comes to the pacer. When all have begun that is drawn at once and not only at the next flush."""
+
+        def arrive(side: int, text: str) -> None:
+            begun = pacer.begun
+            pacer.arrive(side, text)
+            if not begun and pacer.begun:
+                self.call_next(self.tick)
+
+        return arrive
 
     # -- drawing it ----------------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
 from textual.timer import Timer
 
 from studio.persona.folder import Persona
@@ -12,6 +16,8 @@ from studio.tui.review.state import Messages, Phase, State, why_not
 from studio.tui.streaming import StreamPane
 from studio.tui.threads import ThreadedScreen
 
+T = TypeVar("T")
+
 
 class ReviewBase(ThreadedScreen):
     """The parts (asking, voting, mending, going on) are classes of their own over this one; ``ReviewScreen`` joins them."""
@@ -21,6 +27,7 @@ class ReviewBase(ThreadedScreen):
     engine: str
     """``embedded`` or ``vllm``; empty: whatever runs, else embedded."""
     ticker: Timer
+    desk: threading.Lock
 
     @property
     def panes(self) -> list[StreamPane]:
@@ -52,6 +59,15 @@ class ReviewBase(ThreadedScreen):
         if why := self.why_not(action):
             self.say(why)
         return bool(why)
+
+    def at_desk(self, job: Callable[[], T], then: Callable[[T], None]) -> None:
+        """As ``in_thread``, for what reads or writes the sitting: one at a time, in the order in which they were asked for."""
+
+        def work() -> T:
+            with self.desk:
+                return job()
+
+        self.in_thread(work, then)
 
     def begin(self, prompt: str) -> Messages:
         """A fresh conversation, under the system prompt of the coming rounds."""

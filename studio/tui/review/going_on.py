@@ -37,7 +37,7 @@ class GoingOn(Asking):
     def action_probe(self) -> None:
         if self.refused("probe") or self.state.sitting is None:
             return
-        self.in_thread(self.state.sitting.next_probe, self._put_probe)
+        self.at_desk(self.state.sitting.next_probe, self._put_probe)
 
     def _put_probe(self, probe: Probe) -> None:
         if not self.why_not("probe"):

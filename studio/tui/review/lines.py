@@ -1,4 +1,4 @@
-"""Single lines: what stands left and right of the head, and the keys that do something now."""
+"""What stands around the replies: the head, the keys that do something now, and lines that rarely need a new layout."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from textual.strip import Strip
 from textual.widget import Widget
+from textual.widgets import Static
 
+from studio.text import clean
 from studio.tui.actions import actions_of, shown_key
-from studio.tui.look import COMPONENTS, KIND_CSS, Span, fit, strip_of
+from studio.tui.look import COMPONENTS, KIND_CSS, Line, Span, content, fit, spans, strip_of
 
 
 class TwoSided(Widget):
@@ -82,3 +84,19 @@ class KeyHints(Widget):
             line += [(key, "accent"), (label, "plain")]
             used += cell_len(key + label)
         return strip_of(self, [*line, (" " * max(0, room - used + 1), "plain"), *tail], width)
+
+
+class Lines(Static):
+    """Some lines. The screen is laid out anew only where their number of rows may change: that costs as much as drawing all replies."""
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(" ", id=id, markup=False)
+        self.lines: list[Line] = []
+
+    def show(self, lines: list[Line]) -> None:
+        if lines == self.lines:
+            return
+        self.lines = lines
+        width, height = self.size
+        fits = all(cell_len(clean("".join(text for text, _ in spans(line)))) <= width for line in lines)
+        self.update(content(*(lines or [" "])), layout=not (fits and len(lines) == height))

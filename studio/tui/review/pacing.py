@@ -40,6 +40,11 @@ class Pacer:
         self.replies[side].finished = True
 
     @property
+    def begun(self) -> bool:
+        """Whether every side has begun, or ended without a word."""
+        return all(reply.arrived or reply.pieces or reply.finished for reply in self.replies)
+
+    @property
     def complete(self) -> bool:
         return all(reply.complete and not reply.pieces for reply in self.replies)
 
@@ -49,7 +54,7 @@ class Pacer:
             if reply.pieces:
                 reply.arrived += "".join(reply.pieces)
                 reply.pieces.clear()
-        if not all(reply.arrived or reply.finished for reply in self.replies):
+        if not self.begun:
             return [""] * len(self.replies)
         common = min((len(reply.arrived) for reply in self.replies if not reply.finished), default=None)
         targets = [len(r.arrived) if common is None else max(r.drawn, min(common, len(r.arrived))) for r in self.replies]

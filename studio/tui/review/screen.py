@@ -6,29 +6,27 @@ she should have said), ``going_on`` (prompts and talks), ``inspecting``; ``state
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any, ClassVar
 
-from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.widgets import Static
 
 from studio.checkpoints.store import Checkpoint, all_checkpoints
 from studio.persona.folder import Persona
 from studio.review.rounds import Review, all_reviews, open_review
 from studio.review.sitting import Sitting, resume
 from studio.review.standing import standing
-from studio.text import clean
 from studio.tui.actions import bindings_of
 from studio.tui.look import Line, content
 from studio.tui.review import drawing
 from studio.tui.review.asking import TICKS
 from studio.tui.review.going_on import GoingOn
 from studio.tui.review.inspecting import Inspecting
-from studio.tui.review.lines import KeyHints, TwoSided
+from studio.tui.review.lines import KeyHints, Lines, TwoSided
 from studio.tui.review.manner import AskManner, Manner
 from studio.tui.review.marks import Marks
 from studio.tui.review.mending import Mending
@@ -93,7 +91,10 @@ class ReviewScreen(Mending, GoingOn, Inspecting, Voting):
         self.recorded = None
         self.swiped = None
         self.held = None
+        self.desk = threading.Lock()
         self.stood_back, self.pressed = 0, 0.0
+        self.titles: dict[int, tuple[drawing.Title, bool, bool]] = {}
+        """What stands on the frames: setting it again would draw the reply again."""
 
     def compose(self) -> ComposeResult:
         if hasattr(self.app, "pulse"):
@@ -102,13 +103,13 @@ class ReviewScreen(Mending, GoingOn, Inspecting, Voting):
             yield TopBar()
         yield TwoSided(id="head")
         with VerticalScroll(id="asked", can_focus=False):
-            yield Static("", id="history", markup=False)
-            yield Static("", id="prompt", markup=False)
+            yield Lines(id="history")
+            yield Lines(id="prompt")
         yield PromptField("Write to her; Enter sends, Escape leaves", id="field")
         with Vertical(id="welcome"):
-            yield Static("", id="words", markup=False)
+            yield Lines(id="words")
         yield Panes(id="panes")
-        yield Static("", id="status", markup=False)
+        yield Lines(id="status")
         yield KeyHints("review")
 
     def on_mount(self) -> None:
@@ -188,26 +189,29 @@ class ReviewScreen(Mending, GoingOn, Inspecting, Voting):
         self.query_one("#welcome").display = welcome
         self.query_one("#panes").display = not welcome
         if welcome:
-            self.query_one("#words", Static).update(content(*drawing.welcome(state)))
+            self.query_one("#words", Lines).show(drawing.welcome(state))
         self.draw_status()
         self.query_one(KeyHints).show(useful_keys(state))
 
     def _draw_prompt(self) -> None:
-        earlier, asked = self.query_one("#history", Static), self.query_one("#prompt", Static)
+        earlier, asked = self.query_one("#history", Lines), self.query_one("#prompt", Lines)
         writing = self.query_one(PromptField).display
         lines = drawing.history(self.state, self.persona, writing)
         earlier.display = bool(lines)
-        earlier.update(content(*lines))
+        earlier.show(lines)
         shown = self.state.round
         asked.display = shown is not None and not writing
         if shown:
-            asked.update(content([("you: ", "accent"), (shown.prompt, "strong")]))
+            asked.show([[("you: ", "accent"), (shown.prompt, "strong")]])
         self.query_one("#asked").display = bool(lines) or asked.display
 
     def _draw_titles(self) -> None:
         ready = self.state.phase in (Phase.WAITING, Phase.SAVING, Phase.VOTED, Phase.SWIPING)
         for number, pane in enumerate(self.panes):
             title = drawing.title(self.state, number)
+            if self.titles.get(number) == (title, ready, self.state.at == number):
+                continue
+            self.titles[number] = (title, ready, self.state.at == number)
             pane.set_class(ready, "-ready")
             pane.set_class(title.winner, "-winner")
             pane.set_class(title.broken, "-broken")
@@ -222,11 +226,7 @@ class ReviewScreen(Mending, GoingOn, Inspecting, Voting):
             last = min(panes.count, panes.at + panes.together)
             on_screen = f"{panes.at + 1}–{last}" if panes.together > 1 else str(panes.at + 1)
             beyond = f"{on_screen} of {panes.count} on screen: tab shows more"
-        parts = drawing.status(self.state, beyond)
-        status = self.query_one("#status", Static)
-        one_row = sum(cell_len(clean(text)) for text, _ in parts) <= status.size.width
-        # A new layout only where the number of rows may change: it costs as much as drawing all panes.
-        status.update(content(parts or [(" ", "plain")]), layout=not (one_row and status.size.height == 1))
+        self.query_one("#status", Lines).show([drawing.status(self.state, beyond) or " "])
 
     def on_panes_arranged(self) -> None:
         self.draw_status()

@@ -19,11 +19,15 @@ class Voting(Asking):
             return
         sitting, voted, tags, note = state.sitting, state.round, state.tags, state.note
         self.enter(Phase.SAVING)
-        self.in_thread(lambda: sitting.vote(voted, verdict, tags, note), self._voted)
+        self.at_desk(lambda: sitting.vote(voted, verdict, tags, note), self._voted)
 
     def _voted(self, vote: Vote) -> None:
         self.state.vote, self.state.tags, self.state.note = vote, [], ""
         self.enter(Phase.VOTED)
+        sitting = self.state.sitting
+        if sitting and sitting.ahead and not sitting.waiting:
+            # Dealt while the names are read: which round is worth most takes longer than a key should.
+            self.at_desk(sitting.deal_ahead, lambda dealt: self.draw_status())
 
     def action_choose(self, way: str) -> None:
         """An arrow: of two it votes, of more it moves."""
@@ -66,7 +70,7 @@ class Voting(Asking):
         if waiting := sitting.waiting:
             self.show_round(waiting[0])
         elif sitting.ahead:
-            self.in_thread(sitting.deal_ahead, self._dealt_ahead)
+            self.at_desk(lambda: sitting.waiting[0] if sitting.waiting else sitting.deal_ahead(), self._dealt_ahead)
         else:
             probing = state.round is None or state.round.source.startswith(PROBE)
             state.round, state.errors = None, {}
@@ -104,7 +108,7 @@ class Voting(Asking):
         elif state.phase is Phase.WAITING and state.round:
             sitting, skipped = state.sitting, state.round
             self.enter(Phase.SAVING)
-            self.in_thread(lambda: sitting.vote(skipped, "skip"), lambda vote: self.onward())
+            self.at_desk(lambda: sitting.vote(skipped, "skip"), lambda vote: self.onward())
         else:
             self.onward()
 
@@ -113,7 +117,7 @@ class Voting(Asking):
 
     def action_undo(self) -> None:
         if not self.refused("undo") and self.state.sitting is not None:
-            self.in_thread(self.state.sitting.undo, self._undone)
+            self.at_desk(self.state.sitting.undo, self._undone)
 
     def _undone(self, back: Round) -> None:
         self.show_round(back)
@@ -129,7 +133,7 @@ class Voting(Asking):
         if state.phase is Phase.WAITING:
             # The round that is left behind gets a skip, so that it does not come back for a vote.
             self.enter(Phase.SAVING)
-            self.in_thread(lambda: sitting.vote(repeated, "skip"), lambda vote: self.ask(question))
+            self.at_desk(lambda: sitting.vote(repeated, "skip"), lambda vote: self.ask(question))
         else:
             self.ask(question)
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,15 +42,17 @@ class FakeEngine:
     scripts: dict[str, Script] = field(default_factory=dict)
     default: Callable[[str], Script] = lambda model: Script(["Sit", " down", ". The kettle", " is on."])
     requests: list[dict[str, Any]] = field(default_factory=list)
+    sent: list[float] = field(default_factory=list)
+    """When the first piece of each reply was sent (``time.perf_counter``)."""
     port: int = 0
 
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def register(self, persona: Persona) -> None:
+    def register(self, persona: Persona, names: Sequence[str] = ("base", "cpt-1-e1", "sft-1-e2")) -> None:
         """Put it where the studio looks for running servers, as an outside endpoint: there is no process to find or to end."""
-        models = {name: f"m-{name}" for name in ("base", "cpt-1-e1", "sft-1-e2")}
+        models = {name: f"m-{name}" for name in names}
         folder = persona.private / "servers" / "fake-1"
         server = Server("fake-1", "external", self.base_url, models, port=self.port, state="ready", started=1.0, context=8192, folder=str(folder))
         write_json(folder / "server.json", server)
@@ -93,6 +95,8 @@ class FakeEngine:
                     await asyncio.sleep(0.01)
             if script.rate:
                 await asyncio.sleep(max(0.0, began + number / script.rate - time.monotonic()))
+            if not number:
+                self.sent.append(time.perf_counter())
             yield self._event(model, {"content": piece}, None)
         yield self._event(model, {}, script.finish)
         yield "data: [DONE]\n\n"
