@@ -1,8 +1,12 @@
 """The ranking says what it knows and what it does not."""
 
+import importlib.util
 import random
+import sys
 import time
 from math import exp
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -202,23 +206,38 @@ def test_about_so_many_more_votes_is_what_it_takes() -> None:
     assert cases >= 15 and 0.25 < within / cases < 0.75
 
 
-def test_choosing_is_not_worse_than_chance() -> None:
-    """A short form of ``tests/bench/ranking.py``: how often the best is on top, over votes and seeds."""
-    truth = [0.0, -0.45, -0.9, -1.35, -1.8]
+def _belief_in_the_best(seed: int, chosen: bool) -> float:
+    """Eight checkpoints, 60 votes: the posterior probability of the true best, the mean over looks from the 24th vote on."""
+    chance = random.Random(seed)
+    truth = [-0.8 * i for i in range(8)]
+    chance.shuffle(truth)
+    tallied = strengths.Tally(tuple("abcdefgh"), {}, {})
+    found = []
+    for n in range(60):
+        sides = max(strengths.worths(tallied, 2, 400, n))[1] if chosen else tuple(chance.sample(range(8), 2))
+        tallied.add(sides, chance.choices(sides, [exp(truth[i]) for i in sides])[0])
+        if n >= 23 and n % 8 == 7:
+            draws = strengths.approximate(strengths.of(tallied), 400, n).theta[:, :8]
+            found.append(float((draws.argmax(axis=1) == truth.index(max(truth))).mean()))
+    return sum(found) / len(found)
 
-    def hits(seed: int, chosen: bool) -> int:
-        chance = random.Random(seed)
-        order = truth[:]
-        chance.shuffle(order)
-        tallied = strengths.Tally(tuple("abcde"), {}, {})
-        found = 0
-        for n in range(60):
-            sides = max(strengths.worths(tallied, 2, 400, n))[1] if chosen else tuple(chance.sample(range(5), 2))
-            tallied.add(sides, chance.choices(sides, [exp(order[i]) for i in sides])[0])
-            if n % 5 == 4:
-                mode = strengths.approximate(strengths.of(tallied), 300, n).theta[:, :5].mean(axis=0)
-                found += order[int(mode.argmax())] == 0.0
-        return found
 
-    ours, chance = (sum(hits(seed, chosen) for seed in range(14)) for chosen in (True, False))
-    assert ours > 1.1 * chance, (ours, chance)
+def test_choosing_beats_chance() -> None:
+    """A short form of ``tests/bench/ranking.py``. Over other seeds it was 0.71 to 0.79 against 0.40 to 0.58."""
+    ours, at_random = (sum(_belief_in_the_best(seed, chosen) for seed in range(10)) / 10 for chosen in (True, False))
+    assert ours > 1.15 * at_random, (ours, at_random)
+
+
+def test_the_simulation_runs_and_draws_its_curve() -> None:
+    """The bench itself, in small."""
+    spec = importlib.util.spec_from_file_location("ranking_bench", Path(__file__).parents[1] / "bench" / "ranking.py")
+    assert spec and spec.loader
+    bench = importlib.util.module_from_spec(spec)
+    sys.modules["ranking_bench"] = bench
+    spec.loader.exec_module(bench)
+    results = {way: bench.trials(way, 2, 50, 100.0, 4, 3, [50]) for way in bench.WAYS}
+    text = "\n".join(bench.table(results, 50, [50]))
+    assert "studio against random" in text and "after 50 votes" in text and len(bench.curve(results)) == 16
+    assert ElementTree.fromstring(bench.svg(results, "t")).tag.endswith("svg")
+    again = bench.trials("studio", 2, 50, 100.0, 4, 3, [])
+    assert [t.found for t in again] == [t.found for t in results["studio"]], "seeded"
