@@ -53,6 +53,10 @@ def rank(arguments: Namespace, persona: Persona) -> None:
     output.say()
     for line in wording.voter_lines(found.voter):
         _say(wrap(line, ROOM))
+    if found.voter.lengths:
+        rows = [(r.checkpoint, f"{r.own:.0f}", f"{r.opponents:.0f}", str(r.rounds)) for r in found.voter.lengths]
+        output.say()
+        _say(fitted(("checkpoint", "characters a reply", "of those beside it", "rounds"), rows, "lrrr", room()))
     if found.company:
         output.say()
         _say(company_table(found.company))
