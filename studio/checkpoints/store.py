@@ -30,7 +30,9 @@ class Checkpoint(msgspec.Struct, omit_defaults=False):
     stage: str
     """``base cpt sft dpo orpo merge quantize``; ``external`` for an outside endpoint."""
     parent: str = ""
-    """Id of the checkpoint it was made from."""
+    """Id of the checkpoint it was made from; of a merge the first of them."""
+    merged: list[str] = []
+    """Ids of all checkpoints a merge was made from."""
     base: str = ""
     """Name of the base at the root of its family (hub id, folder or ``pocket``)."""
     kind: str = "full"
@@ -123,7 +125,7 @@ def get_checkpoint(persona: Persona, asked: str) -> Checkpoint:
 
 def depends_on(persona: Persona, checkpoint_id: str) -> list[Checkpoint]:
     """Checkpoints that were made from this one."""
-    return [c for c in all_checkpoints(persona) if c.parent == checkpoint_id]
+    return [c for c in all_checkpoints(persona) if c.parent == checkpoint_id or checkpoint_id in c.merged]
 
 
 def delete_checkpoint(persona: Persona, checkpoint_id: str) -> Checkpoint:

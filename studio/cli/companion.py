@@ -112,29 +112,18 @@ def chats(arguments: Namespace, persona: Persona) -> None:
 
 
 def export(arguments: Namespace, persona: Persona) -> None:
-    """``--format sillytavern``: the card and the presets with which SillyTavern talks to a served checkpoint as it was trained."""
-    from studio.checkpoints.base import context_length
-    from studio.checkpoints.store import get_checkpoint, weights_root
-    from studio.checkpoints.templates import template_for
-    from studio.persona.cards import to_png
-    from studio.review.rounds import Sampling
-    from studio.sillytavern.presets import master_preset
+    """``hf``: a folder that transformers, vLLM and the rest open. ``sillytavern``: the card and the presets to talk to it as it was trained."""
+    from studio.checkpoints.store import get_checkpoint
+    from studio.sillytavern.bundle import write_bundle
 
     checkpoint = get_checkpoint(persona, arguments.checkpoint)
-    folder = Path(checkpoint.path)
-    root = Path(weights_root(persona, checkpoint).path)
-    if arguments.format != "sillytavern":
-        raise UsageError(f"The format {arguments.format!r} is not written; there is: sillytavern.")
     to = Path(arguments.to)
-    name = f"{persona.manifest.character.name} {checkpoint.id}"
-    template = template_for(folder if (folder / "tokenizer.json").is_file() else root)
-    preset = master_preset(name, template, persona.manifest.character.system_prompt, Sampling(), min(8192, context_length(root)))
-    to.mkdir(parents=True, exist_ok=True)
-    written = [to / f"{checkpoint.id}-master-import.json"]
-    write_atomic(written[0], msgspec.json.format(msgspec.json.encode(preset), indent=2))
-    if persona.card.is_file():
-        written.append(to / "card.png")
-        write_atomic(written[1], to_png(_own_card(persona)))
+    if arguments.format == "hf":
+        from studio.checkpoints.export import export_folder
+
+        output.say(f"Written: {export_folder(persona, checkpoint, to, arguments.adapter)}")
+        return
+    written = write_bundle(persona, checkpoint, to)
     if arguments.json:
         output.json({"files": [str(path) for path in written]})
         return

@@ -96,28 +96,51 @@ def _parser() -> ArgumentParser:
         _recipe_options(made)
         made.add_argument("--from", dest="start", default="", metavar="CKPT", help="start from this checkpoint")
         made.add_argument("--snapshot", default="", help="read this snapshot (default: the newest)")
-        made.add_argument("--wait", action="store_true", help="follow it to its end")
+        if name == "train":
+            _queue_options(made)
     quantize = command("quantize", "Make a checkpoint smaller for serving.")
     quantize.add_argument("checkpoint", metavar="CKPT")
     quantize.add_argument("--scheme", default="", help="fp8-dynamic, int8, int4-gptq or int4-rtn")
     _recipe_options(quantize)
-    quantize.add_argument("--wait", action="store_true", help="follow it to its end")
+    _queue_options(quantize)
 
-    jobs = actions("jobs", "Runs: queued, running, ended.", "list")
+    jobs = actions("jobs", "Runs: queued, running, paused, ended.", "list")
     command("list", "All runs.", jobs)
+    command("queue", "What waits on this machine, of all personas, in its order.", jobs)
     for name, help_ in (
         ("show", "All that is known of a run."),
         ("follow", "Watch a run, live or after the fact."),
-        ("cancel", "Ask a run to save and stop."),
-        ("retry", "Queue an ended run again; it resumes."),
+        ("cancel", "Ask a run to save and stop, or take it off the queue."),
+        ("retry", "Queue an ended run again; it resumes, and what was skipped because of it comes along."),
+        ("give-way", "Let the studio's servers stop for a waiting run and come back after it."),
+        ("up", "One place forward in the queue."),
+        ("down", "One place back in the queue."),
+        ("first", "To the front of the queue."),
+        ("last", "To the end of the queue."),
     ):
         command(name, help_, jobs).add_argument("run", metavar="ID")
+    for name, help_ in (
+        ("pause", "Save and stop a run, or hold it back; without ID: start nothing more on this machine."),
+        ("resume", "Let a paused run go on; without ID: the queue."),
+    ):
+        command(name, help_, jobs).add_argument("run", metavar="ID", nargs="?", default="")
+    priority = command("priority", "Give a waiting run a priority: higher goes first, 0 is usual.", jobs)
+    priority.add_argument("run", metavar="ID")
+    priority.add_argument("priority", type=int, metavar="N")
+    command("prune", "Remove the trainer states of ended runs; they would start over.", jobs)
 
     checkpoints = actions("checkpoints", "Models on disk and their family tree.", "list")
     command("list", "All checkpoints.", checkpoints)
     command("tree", "The family tree.", checkpoints)
     command("show", "Everything known of one.", checkpoints).add_argument("checkpoint", metavar="CKPT")
     command("delete", "Delete one that nothing was made from.", checkpoints).add_argument("checkpoint", metavar="CKPT")
+    merge = command("merge", "Make one of several, or fold an adapter into its weights.", checkpoints)
+    merge.add_argument("checkpoints", nargs="+", metavar="CKPT")
+    merge.add_argument("--method", default="linear", choices=("linear", "slerp", "cat", "svd", "ties", "dare-linear", "dare-ties"))
+    merge.add_argument("--weights", default="", metavar="W,W…", help="how much each counts (default: all the same)")
+    merge.add_argument("--density", type=float, default=0.5, help="share of each one's changes that ties and dare keep")
+    merge.add_argument("--result", default="full", choices=("full", "adapter"), help="adapter: only from adapters on the same weights")
+    merge.add_argument("--wait", action="store_true", help="follow it to its end")
     command("fetch", "Bring a base to this machine: pocket, or a hub id.").add_argument("base", metavar="BASE")
 
     serve = command("serve", "Serve checkpoints on an OpenAI-compatible address; also: serve status, serve stop.")
@@ -184,7 +207,8 @@ def _parser() -> ArgumentParser:
     export = command("export", "Write what another program needs to talk with a checkpoint.")
     export.add_argument("checkpoint", metavar="CKPT")
     export.add_argument("--to", required=True, metavar="DIR")
-    export.add_argument("--format", default="sillytavern", choices=("sillytavern",), help="card and presets for SillyTavern")
+    export.add_argument("--format", default="hf", choices=("hf", "sillytavern"), help="hf: a plain model folder; sillytavern: card and presets")
+    export.add_argument("--adapter", action="store_true", help="hf: the adapter alone, not folded into its weights")
 
     demo = command("demo", "The whole way on the sample persona, unattended.")
     demo.add_argument("--dir", help="where the persona is made (default: a new folder below here)")
@@ -200,9 +224,17 @@ def _split(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=17)
 
 
+def _queue_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--then", action="append", default=[], metavar="STAGE", help="queue this stage after it, from what it makes; repeatable")
+    parser.add_argument("--give-way", action="store_true", help="servers of the studio that hold the GPU stop for it and come back afterwards")
+    parser.add_argument("--wait", action="store_true", help="follow it to its end")
+
+
 def _recipe_options(parser: ArgumentParser) -> None:
     parser.add_argument("--recipe", help="a TOML file (default: the persona's recipes/STAGE.toml over the built-in values)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one value of the recipe")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one value of the recipe (STAGE.KEY=VALUE: of a later stage's)"
+    )
 
 
 def _answer(arguments: Namespace) -> int | None:

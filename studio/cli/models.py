@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from studio.engines.servers import Server
 
 
-def checkpoints(arguments: Namespace, persona: Persona) -> None:
+def checkpoints(arguments: Namespace, persona: Persona) -> int | None:
     match arguments.action:
         case "show":
             found = get_checkpoint(persona, arguments.checkpoint)
@@ -33,6 +33,8 @@ def checkpoints(arguments: Namespace, persona: Persona) -> None:
         case "delete":
             gone = delete_checkpoint(persona, arguments.checkpoint)
             output.say(f"{gone.id} is deleted ({size(gone.metrics.get('bytes', 0))}); its card is kept in checkpoints/deleted.jsonl.")
+        case "merge":
+            return _merge(arguments, persona)
         case "tree":
             print_tree(all_checkpoints(persona))
         case _:
@@ -40,6 +42,21 @@ def checkpoints(arguments: Namespace, persona: Persona) -> None:
                 output.json(listing(persona))
             else:
                 print_tree(all_checkpoints(persona))
+    return None
+
+
+def _merge(arguments: Namespace, persona: Persona) -> int:
+    from studio.cli.training import queued
+    from studio.merging import start_merge
+    from studio.recipes.schema import Merge
+
+    try:
+        weights = [float(part) for part in arguments.weights.split(",")] if arguments.weights else []
+        settings = {"method": arguments.method, "weights": weights, "density": arguments.density, "result": arguments.result}
+        recipe = msgspec.convert({"checkpoints": arguments.checkpoints, **settings}, Merge)
+    except ValueError as error:
+        raise UsageError(f"These are no values for a merge: {error}.") from error
+    return queued([start_merge(persona, recipe)], arguments)
 
 
 def print_tree(found: list[Checkpoint]) -> None:

@@ -82,7 +82,7 @@ class Preference(Training, kw_only=True, forbid_unknown_fields=True):
     batch: Annotated[int, Meta(ge=1, le=4096, description="Pairs a step.")] = 8
     length: Annotated[
         int,
-        Meta(ge=32, le=1_048_576, description="Longest prompt with its reply in tokens. Longer talks lose their oldest turns, never the reply."),
+        Meta(ge=32, le=1_048_576, description="Longest prompt with its reply in tokens. Longer talks lose their oldest turns, never her reply."),
     ] = 2048
     warmup: Annotated[float, Meta(ge=0, lt=1, description="Share of the steps in which the step size rises from zero.")] = 0.1
     rank: Rank = 32
@@ -133,6 +133,23 @@ class Quantize(Struct, kw_only=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0, lt=2**32, description="Which conversations are drawn.")] = 17
 
 
+class Merge(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Several checkpoints made one, or an adapter folded into its weights."""
+
+    checkpoints: Annotated[list[str], Meta(min_length=1, max_length=8, description="What is merged.")]
+    method: Annotated[
+        Literal["linear", "slerp", "cat", "svd", "ties", "dare-linear", "dare-ties"],
+        Meta(
+            description="linear: the mean. slerp: between two, keeps strength. ties, dare-…: what each learned, conflicts settled. "
+            "cat, svd: of adapters, exact and exact but for the smallest parts."
+        ),
+    ] = "linear"
+    weights: Annotated[list[float], Meta(description="How much each counts; empty: all the same.")] = []
+    density: Annotated[float, Meta(gt=0, le=1, description="Share of each one's changes that ties and dare keep.")] = 0.5
+    result: Annotated[Literal["full", "adapter"], Meta(description="What comes out; an adapter only from adapters on the same weights.")] = "full"
+    seed: Annotated[int, Meta(ge=0, lt=2**32, description="Which changes dare drops.")] = 17
+
+
 class Ahead(Struct, kw_only=True, forbid_unknown_fields=True):
     """The replies of a review, written before the sitting."""
 
@@ -140,9 +157,26 @@ class Ahead(Struct, kw_only=True, forbid_unknown_fields=True):
     engine: Annotated[Literal["embedded", "vllm"], Meta(description="What answers.")] = "embedded"
 
 
-Recipe = Cpt | Sft | Dpo | Orpo | Quantize | Ahead
+class Serve(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A server that is started when its checkpoint is there."""
 
-STAGES: dict[str, type[Recipe]] = {"cpt": Cpt, "sft": Sft, "dpo": Dpo, "orpo": Orpo, "quantize": Quantize, "ahead": Ahead}
+    engine: Annotated[Literal["embedded", "vllm"], Meta(description="What answers. vllm: fast, wants a GPU. embedded: anywhere.")] = "embedded"
+    context: Annotated[int, Meta(ge=256, le=1_048_576, description="Longest conversation in tokens.")] = 8192
+    port: Annotated[int, Meta(ge=0, le=65535, description="Where it listens on this machine; 0: any free port.")] = 0
+
+
+Recipe = Cpt | Sft | Dpo | Orpo | Merge | Quantize | Ahead | Serve
+
+STAGES: dict[str, type[Recipe]] = {
+    "cpt": Cpt,
+    "sft": Sft,
+    "dpo": Dpo,
+    "orpo": Orpo,
+    "merge": Merge,
+    "quantize": Quantize,
+    "ahead": Ahead,
+    "serve": Serve,
+}
 """Stages that can be run, by name."""
 
 MATERIAL = {"cpt": "lore", "sft": "dialogue", "dpo": "preference", "orpo": "preference", "quantize": "dialogue"}

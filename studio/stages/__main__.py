@@ -44,7 +44,7 @@ def prepare_process() -> None:
 def work(run: Run, story: Story, wish: StopWish) -> int:
     """Run the stage; returns the exit code. Raises whatever goes wrong."""
     from studio.recipes.files import from_toml
-    from studio.recipes.schema import Ahead, Cpt, Preference, Sft
+    from studio.recipes.schema import Ahead, Cpt, Merge, Preference, Serve, Sft
     from studio.stages.checkpoint import made, planned_ids
 
     recipe = from_toml(run.inputs.stage, run.recipe_text, str(run.path / "recipe.toml"))
@@ -78,6 +78,16 @@ def work(run: Run, story: Story, wish: StopWish) -> int:
 
         written = write_replies(run, recipe, story)
         return finish(run, story, [], written, written)
+    if isinstance(recipe, Merge):
+        from studio.stages.merge import merge
+
+        story.start()
+        return finish(run, story, [merge(run, recipe, story)], 1, 1)
+    if isinstance(recipe, Serve):
+        from studio.stages.serve import serve
+
+        serve(run, recipe, story)
+        return finish(run, story, [], 1, 1)
     from studio.stages.quantize import quantize
 
     story.start()

@@ -70,7 +70,7 @@ def quantize(run: Run, recipe: Quantize, story: Story) -> str:
         model = models.load_adapter(model, inputs.parent_path, trainable=False).merge_and_unload()
     parameters = sum(parameter.numel() for parameter in model.parameters())
     story.event("plan", steps=1, parameters=parameters, trainable=0, scheme=recipe.scheme, calibration_rows=len(calibration or ()))
-    texts = _check_tokens(run, tokenizer, int(model.config.get_text_config().vocab_size))
+    texts = check_texts(run, tokenizer, int(model.config.get_text_config().vocab_size))
     reference = [log_probabilities(model, ids) for ids in texts]
 
     story.phase(f"Quantizing to {recipe.scheme}")
@@ -84,12 +84,12 @@ def quantize(run: Run, recipe: Quantize, story: Story) -> str:
         del model
         gc.collect()
         story.phase("Checking the quantized model against its parent")
-        divergence = _divergence(folder, texts, reference, inputs.trust_remote_code)
-        if not divergence <= BROKEN:
-            story.warning(f"{name} is broken: it differs from {inputs.parent} by {divergence:.1f} nats a token (sound: under 0.6). Do not serve it.")
+        differs = divergence(models.load_model(folder, "bfloat16", "sdpa", inputs.trust_remote_code), texts, reference)
+        if not differs <= BROKEN:
+            story.warning(f"{name} is broken: it differs from {inputs.parent} by {differs:.1f} nats a token (sound: under 0.6). Do not serve it.")
         for file in folder.iterdir():
             file.chmod(0o600)
-        metrics = {"seconds": seconds, "kl": divergence, "parent_bytes": float(_parent_bytes(weights, inputs.parent_path))}
+        metrics = {"seconds": seconds, "kl": differs, "parent_bytes": float(_parent_bytes(weights, inputs.parent_path))}
         card = Checkpoint(
             id=name,
             name=f"{inputs.parent} as {recipe.scheme}",
@@ -193,7 +193,7 @@ def _schemes(recipe: Quantize, groups: dict[int, list[str]]) -> dict[str, Any]:
     return schemes
 
 
-def _check_tokens(run: Run, tokenizer: Any, vocabulary: int) -> list[list[int]]:
+def check_texts(run: Run, tokenizer: Any, vocabulary: int) -> list[list[int]]:
     """A few validation texts as the model reads them, about 1,000 tokens; without any, a passage of English."""
     left = min(1024, max(64, CHECK_VALUES // vocabulary))
     texts: list[list[int]] = []
@@ -215,9 +215,8 @@ def log_probabilities(model: Any, ids: Sequence[int]) -> torch.Tensor:
     return torch.log_softmax(logits[0].float(), dim=-1).cpu()
 
 
-def _divergence(folder: Path, texts: list[list[int]], reference: list[torch.Tensor], trust: bool) -> float:
-    """Mean Kullback-Leibler divergence from the parent to the saved model, loaded anew, in nats a token."""
-    model = models.load_model(folder, "bfloat16", "sdpa", trust)
+def divergence(model: Any, texts: list[list[int]], reference: list[torch.Tensor]) -> float:
+    """Mean Kullback-Leibler divergence from the parent's ``log_probabilities`` to the model's, in nats a token."""
     total, count = 0.0, 0
     for ids, before in zip(texts, reference, strict=True):
         after = log_probabilities(model, ids)

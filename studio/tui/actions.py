@@ -84,6 +84,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("checkpoints", "mark", "space", "mark", "Mark it for serving or review."),
     Action("checkpoints", "train_from", "t", "train", "Train on from the selected checkpoint."),
     Action("checkpoints", "quantize", "z", "quantize", "Make it smaller for serving: FP8 or INT4."),
+    Action("checkpoints", "merge", "m", "merge", "Make one of the marked checkpoints, or fold the selected adapter into its weights."),
     Action("checkpoints", "serve", "s", "serve", "Start an engine with the marked (or selected) checkpoints."),
     Action("checkpoints", "review", "v", "review", "Compare the marked checkpoints blind."),
     Action("checkpoints", "delete", "d", "delete", "Delete a checkpoint that nothing was made from.", dangerous=True),

@@ -30,6 +30,15 @@ SCHEMES = (
     ("int4-rtn", "a quarter of the size, more loss, done in seconds; needs no calibration"),
 )
 
+MERGES = (
+    ("linear", "the mean of their weights"),
+    ("slerp", "between two, along the arc: keeps their strength"),
+    ("ties", "what each learned; where they disagree the heavier side wins"),
+    ("dare-ties", "as ties, from a random half of what each learned"),
+    ("cat adapter", "adapters of the same weights, put together exactly"),
+    ("svd adapter", "the same in the rank they had"),
+)
+
 
 def start_quantizing(persona: Persona, checkpoint: str, scheme: str) -> Run:
     """Queue the quantizing of a checkpoint."""
@@ -111,13 +120,17 @@ class CheckpointsScreen(TreeScreen):
             return why
         c = self.selected()
         assert c is not None
-        if self.studio.readonly and action in ("train_from", "quantize", "serve", "delete"):
+        if self.studio.readonly and action in ("train_from", "quantize", "merge", "serve", "delete"):
             return "The app was opened to read only."
         if action == "delete":
             if c.stage == "base":
                 return "The base is not deleted from here: it belongs to this machine and not to one persona."
             if children := [o.id for o in self.found.values() if o.parent == c.id]:
                 return f"{c.id} is not deleted: {', '.join(children)} was made from it; delete that first."
+        if action == "merge" and len(self.studio.marked) < 2 and c.kind != "adapter":
+            return "Mark two or more checkpoints with space first, or select an adapter to fold it into its weights."
+        if c.kind == "external" and action in ("quantize", "train_from", "serve", "delete"):
+            return f"{c.id} is an outside endpoint: it can be reviewed and chatted with."
         if action in ("quantize", "train_from") and c.scheme:
             return f"{c.id} is quantized already; take {c.parent}."
         if action == "quantize" and c.stage == "base" and not c.path:
@@ -169,6 +182,28 @@ class CheckpointsScreen(TreeScreen):
     def _queued(self, run: Run) -> None:
         self.studio.heart.beat()
         self.say(f"{run.id} is queued: key 4 shows it.")
+
+    def action_merge(self) -> None:
+        c, persona = self.selected(), self.persona
+        if self.refused("merge") or c is None:
+            return
+        names = list(self.studio.marked) if len(self.studio.marked) > 1 else [c.id]
+
+        def start(method: str, result: str) -> Run:
+            from studio.merging import start_merge
+            from studio.recipes.schema import Merge
+
+            return start_merge(persona, Merge(checkpoints=names, method=method, result=result))  # type: ignore[arg-type]
+
+        def chosen(answer: str | None) -> None:
+            if answer:
+                method, _, result = answer.partition(" ")
+                self.in_background(lambda: start(method, result or "full"), self._queued)
+
+        if len(names) == 1:
+            self.in_background(lambda: start("linear", "full"), self._queued)
+            return
+        self.app.push_screen(Choose(f"Make one of {', '.join(names)}. How?", [Choice(name, name, words) for name, words in MERGES], width=14), chosen)
 
     def action_serve(self) -> None:
         c = self.selected()
