@@ -116,9 +116,10 @@ def question(persona: Persona, dealt: Round, order: Sequence[int], lines: Sequen
 def read_answer(said: str, order: Sequence[int]) -> str:
     """The verdict in the round's own numbers: the last of the offered words that stands alone; ``unclear`` without one.
 
-    The last, since a model that thinks aloud names others before.
+    The last, since a model that thinks aloud names others before. An ``A`` before a word in small letters may be an article and is not read.
     """
-    found = re.findall(rf"(?<![A-Za-z])(?:[{LETTERS[: len(order)]}]|TIE|BAD)(?![A-Za-z])", said.replace("*", " "))
+    others = LETTERS[1 : len(order)]
+    found = re.findall(rf"(?<![A-Za-z'’])(?:A(?!\s+[a-z])|[{others}]|TIE|BAD)(?![A-Za-z'’])", said.replace("*", " "))
     if not found:
         return "unclear"
     return {"TIE": "tie", "BAD": "both_bad"}.get(found[-1]) or str(order[LETTERS.index(found[-1])] + 1)

@@ -40,6 +40,7 @@ def test_an_answer_is_read_in_the_rounds_own_numbers() -> None:
     assert read_answer("B", [0, 1]) == "2" and read_answer("B", [1, 0]) == "1"
     assert read_answer("A is flat, so: C.", [2, 1, 0]) == "1"
     assert read_answer("TIE", [0, 1]) == "tie" and read_answer("**BAD**", [0, 1]) == "both_bad"
+    assert read_answer("Reply B. A great choice, as it is hers.", [0, 1]) == "2" and read_answer("**A**\n", [0, 1]) == "1"
     assert read_answer("I cannot say.", [0, 1]) == "unclear" and read_answer("D", [0, 1]) == "unclear"
     assert verdict_of(["1", "1"]) == "1" and verdict_of(["1", "2"]) == "tie" and verdict_of(["1", "unclear"]) == "unclear"
 
