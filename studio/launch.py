@@ -12,12 +12,12 @@ import msgspec
 from studio.checkpoints.base import check_tokenizer, context_length, count_parameters, model_config, require_base
 from studio.checkpoints.store import get_checkpoint, weights_root
 from studio.errors import StudioError
-from studio.files import read_lines, write_json
-from studio.jobs import control
+from studio.files import read_lines, write_atomic, write_json
+from studio.jobs import control, device
 from studio.jobs.runs import DONE, Inputs, Run, all_runs, read_events, read_run
 from studio.persona.folder import Persona, open_persona
 from studio.recipes.files import from_toml, to_toml
-from studio.recipes.schema import MATERIAL, Ahead, Cpt, Preference, Quantize, Recipe, Sft, Training
+from studio.recipes.schema import MATERIAL, Ahead, Cpt, Merge, Preference, Quantize, Recipe, Serve, Sft, Training
 from studio.snapshots import Snapshot, latest_snapshot, read_snapshot
 from studio.text import size
 
@@ -77,7 +77,7 @@ def prepare(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", s
         parent.path = str(require_base(persona.manifest.base))
     if parent.kind == "external":
         raise StudioError(f"{parent.id} is an outside endpoint without weights here; {stage} starts from a checkpoint of your own.")
-    if parent.scheme:
+    if parent.scheme and stage != "serve":
         raise StudioError(f"{parent.id} is quantized ({parent.scheme}) and cannot be the start of {stage}; take its parent {parent.parent}.")
     if stage == "cpt" and parent.kind == "adapter":
         raise StudioError(f"{parent.id} is an adapter; CPT trains all weights and starts from a full checkpoint.")
@@ -85,7 +85,7 @@ def prepare(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", s
     if root.stage == "base":
         root.path = str(require_base(persona.manifest.base))
     check_tokenizer(Path(root.path))
-    snapshot = read_snapshot(persona.snapshots / snapshot_id) if snapshot_id else _material(persona, stage, recipe)
+    snapshot = read_snapshot(persona.snapshots / snapshot_id) if snapshot_id else material(persona, stage, recipe)
     if isinstance(recipe, Training) and recipe.length > context_length(Path(root.path)):
         raise StudioError(
             f"length is {recipe.length:,} but {persona.manifest.base} reads at most {context_length(Path(root.path)):,} tokens; lower length."
@@ -110,8 +110,10 @@ def prepare(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", s
     )
 
 
-def _material(persona: Persona, stage: str, recipe: Recipe) -> Snapshot | None:
-    """The newest snapshot the stage reads. Data-free quantization takes one only to check itself against."""
+def material(persona: Persona, stage: str, recipe: Recipe) -> Snapshot | None:
+    """The newest snapshot the stage reads; None for one that reads none. Data-free quantization takes one only to check itself against."""
+    if stage not in MATERIAL:
+        return None
     try:
         return latest_snapshot(persona, MATERIAL[stage])
     except StudioError:
@@ -144,16 +146,51 @@ def plan(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -> P
     )
     if isinstance(recipe, Quantize):
         planned.memory = {"weights": parameters * 2}
-        planned.disk = int(parameters * {"fp8-dynamic": 1.2, "int8": 1.2}.get(recipe.scheme, 0.9))
+        planned.disk = quantized_bytes(recipe, parameters)
     elif isinstance(recipe, Cpt | Sft | Preference):
         _plan_training(planned, recipe, snapshot, weights, Path(inputs.data))
         _plan_time(persona, planned, recipe)
     planned.memory["total"] = sum(planned.memory.values())
+    there, whose = memory_there()
+    if there and planned.memory["total"] > there:
+        planned.warnings.append(
+            f"It will want about {size(planned.memory['total'])} of memory and {whose} has {size(there)}; "
+            "it may run out: lower micro_batch or length, or take a smaller base."
+        )
     if planned.disk + DISK_FLOOR > planned.disk_free:
         planned.warnings.append(
             f"It will write about {size(planned.disk)} and only {size(planned.disk_free)} are free; free some space or lower keep_states and epochs."
         )
     return planned
+
+
+def quantized_bytes(recipe: Quantize, parameters: int) -> int:
+    """Bytes a quantized checkpoint takes, about."""
+    return int(parameters * {"fp8-dynamic": 1.2, "int8": 1.2}.get(recipe.scheme, 0.9))
+
+
+def base_parameters(persona: Persona) -> int:
+    return count_parameters(require_base(persona.manifest.base))
+
+
+def check_engine(recipe: Serve) -> None:
+    """StudioError if the engine could not be started when its turn comes."""
+    if recipe.engine == "vllm":
+        from studio.engines import environment
+
+        environment.require()
+
+
+def memory_there() -> tuple[int, str]:
+    """Bytes a run can have, and whose: the GPU's whole memory, else what this machine has available."""
+    reading = device.read()
+    if reading is not None and reading.total:
+        return reading.total, reading.name or "the GPU"
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0, ""
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 0), "this machine, without a GPU,"
 
 
 def _plan_training(planned: Plan, recipe: Cpt | Sft | Preference, snapshot: Snapshot | None, weights: Path, data: Path) -> None:
@@ -258,20 +295,24 @@ def follow_on(run: Run) -> Inputs:
     other = read_run(run.path.parent / run.inputs.after)
     if not other.status.checkpoints:
         raise StudioError(f"{other.id} made no checkpoint that {run.id} could start from.")
-    persona = open_persona(run.path.parent.parent)
+    persona, parent = open_persona(run.path.parent.parent), other.status.checkpoints[-1]
     recipe = from_toml(run.inputs.stage, run.recipe_text)
-    found = prepare(persona, run.inputs.stage, recipe, other.status.checkpoints[-1], run.inputs.snapshot)
+    if isinstance(recipe, Merge):
+        recipe = msgspec.structs.replace(recipe, checkpoints=[parent])
+        write_atomic(run.path / "recipe.toml", to_toml(recipe))
+    found = prepare(persona, run.inputs.stage, recipe, parent, run.inputs.snapshot)
     found = msgspec.structs.replace(found, after=run.inputs.after, disk=run.inputs.disk, give_way=run.inputs.give_way)
     write_json(run.path / "inputs.json", found)
     return found
 
 
-def start(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", snapshot_id: str = "") -> Run:
+def start(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", snapshot_id: str = "", give_way: bool = False) -> Run:
     """Queue a run. Refused in words when it could not end well: no room on the disk, a file or base missing."""
     planned = plan(persona, stage, recipe, parent_id)
     inputs = prepare(persona, stage, recipe, parent_id, snapshot_id)
+    inputs.give_way = give_way
     if not os.environ.get("STUDIO_IGNORE_DISK"):
         inputs.disk = planned.disk
         if planned.disk + DISK_FLOOR > planned.disk_free:
-            raise StudioError(f"{stage} was not started. {planned.warnings[0]}")
+            raise StudioError(f"{stage} was not started. {planned.warnings[-1]}")
     return control.submit(persona, inputs, to_toml(recipe))

@@ -7,12 +7,13 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from studio import launch
+from studio import chain, launch
 from studio.checkpoints.store import get_checkpoint
 from studio.cli import output
 from studio.errors import StudioError
-from studio.jobs import control
-from studio.jobs.runs import DONE, ENDED, Run, read_run
+from studio.jobs import control, queue
+from studio.jobs.runs import DONE, ENDED, PAUSED, Run, read_run
+from studio.jobs.states import RULE
 from studio.jobs.telling import event_line
 from studio.persona.folder import Persona
 from studio.recipes.files import explained, resolve
@@ -45,26 +46,38 @@ def plan(arguments: Namespace, persona: Persona) -> None:
 
 
 def train(arguments: Namespace, persona: Persona) -> int:
-    recipe = _recipe(arguments, persona, arguments.stage)
-    return _started(launch.start(persona, arguments.stage, recipe, arguments.start, arguments.snapshot), arguments)
+    return _start(arguments, persona, arguments.stage, arguments.start, arguments.snapshot)
 
 
 def quantize(arguments: Namespace, persona: Persona) -> int:
     parent = get_checkpoint(persona, arguments.checkpoint)
     arguments.set = [f"scheme={arguments.scheme}", *arguments.set] if arguments.scheme else arguments.set
-    return _started(launch.start(persona, "quantize", _recipe(arguments, persona, "quantize"), parent.id), arguments)
+    return _start(arguments, persona, "quantize", parent.id)
 
 
-def _started(run: Run, arguments: Namespace) -> int:
+def _start(arguments: Namespace, persona: Persona, stage: str, parent: str, snapshot: str = "") -> int:
+    own, later = chain.split(arguments.set)
+    first = chain.Link(stage, resolve(persona, stage, Path(arguments.recipe) if arguments.recipe else None, [*own, *chain.for_stage(later, stage)]))
+    links = chain.links(persona, first, arguments.then, later)
+    return queued(chain.start(persona, links, parent, snapshot, arguments.give_way), arguments)
+
+
+def queued(runs: list[Run], arguments: Namespace) -> int:
     if not arguments.wait:
         if arguments.json:
-            output.json({"id": run.id, "run": str(run.path), "state": run.status.state})
+            first, *rest = runs
+            more = {"then": [{"id": run.id, "run": str(run.path)} for run in rest]} if rest else {}
+            output.json({"id": first.id, "run": str(first.path), "state": first.status.state, **more})
         else:
-            output.say(f"{run.id} is queued; follow it with: studio jobs follow {run.id}")
+            for run in runs:
+                after = f" after {run.inputs.after}" if run.inputs.after else ""
+                output.say(f"{run.id} is queued{after}; follow it with: studio jobs follow {run.id}")
         return 0
-    code = follow(run, quiet=arguments.json)
+    code = 0
+    for run in runs:
+        code = code or follow(run, quiet=arguments.json)
     if arguments.json:
-        ended = read_run(run.path)
+        ended = read_run(runs[-1].path)
         output.json({"id": ended.id, "run": str(ended.path), "state": ended.status.state, "checkpoints": ended.status.checkpoints})
     return code
 
@@ -97,10 +110,37 @@ def jobs(arguments: Namespace, persona: Persona) -> int | None:
         case "retry":
             run = control.retry(persona, arguments.run)
             output.say(f"{run.id} is queued again; follow it with: studio jobs follow {run.id}")
+        case "up" | "down" | "first" | "last":
+            output.say(f"{arguments.run} is number {queue.move(persona, arguments.run, arguments.action)} in the queue.")
+        case "give-way":
+            run = control.give_way(persona, arguments.run)
+            output.say(f"Servers that hold the device stop for {run.id} and come back after it.")
+        case "priority":
+            run = queue.prioritize(persona, arguments.run, arguments.priority)
+            output.say(f"{run.id} has priority {run.status.priority}.")
+        case "pause" if not arguments.run:
+            queue.pause()
+            output.say("The queue is paused: what runs goes on, nothing more is started. Go on with: studio jobs resume")
+        case "resume" if not arguments.run:
+            queue.resume()
+            output.say("The queue goes on.")
+        case "pause":
+            run = control.pause(persona, arguments.run)
+            output.say(f"{run.id} is paused." if run.status.state == PAUSED else f"{run.id} was asked to save and stop; it keeps its place.")
+        case "resume":
+            output.say(f"{control.resume(persona, arguments.run).id} is queued again and goes on where it was.")
+        case "prune":
+            freed = control.prune(persona)
+            output.say(RULE)
+            for name, bytes_ in freed:
+                output.say(f"{name}: {size(bytes_)} removed; a retry starts over.")
+        case "queue":
+            _queue(arguments.json)
         case "show":
             _show(control.run(persona, arguments.run), arguments.json)
         case _:
             rows = control.listing(persona)
+            queue.go_on()
             if arguments.json:
                 output.json(rows)
             elif not rows:
@@ -111,6 +151,35 @@ def jobs(arguments: Namespace, persona: Persona) -> int | None:
                     [(r["id"], r["state"], f"{r['step']}/{r['steps']}", ", ".join(r["checkpoints"]), r["message"]) for r in rows],
                 )
     return None
+
+
+def _queue(as_json: bool) -> None:
+    waiting = queue.waiting()
+    rows = [
+        {
+            "id": run.id,
+            "persona": run.inputs.persona,
+            "stage": run.inputs.stage,
+            "state": run.status.state,
+            "priority": run.status.priority,
+            "after": run.inputs.after or None,
+            "message": run.status.message,
+        }
+        for run in waiting
+    ]
+    if as_json:
+        output.json({"paused": queue.is_paused(), "waiting": rows})
+        return
+    if queue.is_paused():
+        output.say("The queue is paused; it goes on with: studio jobs resume")
+    if not rows:
+        output.say("Nothing waits.")
+        return
+    output.table(
+        ("", "run", "persona", "state", "priority", "after", "why"),
+        [(i, r["id"], Path(str(r["persona"])).name, r["state"], r["priority"], r["after"], r["message"]) for i, r in enumerate(rows, 1)],
+        "rlllr",
+    )
 
 
 def _show(run: Run, as_json: bool) -> None:

@@ -21,7 +21,7 @@ import msgspec
 from studio.checkpoints.store import Checkpoint, weights_root
 from studio.errors import StudioError
 from studio.files import lock, write_atomic, write_json
-from studio.jobs import lease, processes
+from studio.jobs import lease, processes, queue
 from studio.persona.folder import Persona
 from studio.text import one_line
 
@@ -114,11 +114,13 @@ def start(
     port: int | None = None,
     context: int = CONTEXT,
     gpu_share: float = 0.9,
+    key: str = "",
 ) -> list[Server]:
     """Start processes for the checkpoints and return at once; ``wait_ready`` waits for each.
 
     The embedded engine is one process for all; vLLM is one per set of full weights, its adapters with it. ``port`` is for the only (or
-    first) process. Raises StudioError if a checkpoint is not on disk, the port is taken, the GPU is leased or vLLM is not built.
+    first) process; ``key`` the one it wants, a new one without it. Raises StudioError if a checkpoint is not on disk, the port is taken,
+    the GPU is leased or vLLM is not built.
     """
     if not checkpoints:
         raise StudioError("Name at least one checkpoint to serve.")
@@ -137,9 +139,9 @@ def start(
     try:
         if engine == "vllm":
             for root, members in families.values():
-                started.append(_start_vllm(persona, root, members, port if not started else None, context, gpu_share))
+                started.append(_start_vllm(persona, root, members, port if not started else None, context, gpu_share, key))
         else:
-            started.append(_start_embedded(persona, list(families.values()), port, context))
+            started.append(_start_embedded(persona, list(families.values()), port, context, key))
     except BaseException:
         for server in started:
             stop(server)
@@ -147,7 +149,7 @@ def start(
     return started
 
 
-def _start_embedded(persona: Persona, families: list[tuple[Checkpoint, list[Checkpoint]]], port: int | None, context: int) -> Server:
+def _start_embedded(persona: Persona, families: list[tuple[Checkpoint, list[Checkpoint]]], port: int | None, context: int, key: str) -> Server:
     models = [
         {
             "id": checkpoint.id,
@@ -160,7 +162,7 @@ def _start_embedded(persona: Persona, families: list[tuple[Checkpoint, list[Chec
     ]
     with _new_folder(persona, "embedded") as folder:
         number = _choose_port(port)
-        key = secrets.token_urlsafe(32)
+        key = key or secrets.token_urlsafe(32)
         write_json(folder / "models.json", {"port": number, "context": context, "models": models})
         # Half the cores: the other half is for the screen and for whoever trains.
         threads = max(1, min(8, len(os.sched_getaffinity(0)) // 2))
@@ -172,7 +174,7 @@ def _start_embedded(persona: Persona, families: list[tuple[Checkpoint, list[Chec
         return _launch(folder, "embedded", argv, environment, key, number, ids, context)
 
 
-def _start_vllm(persona: Persona, root: Checkpoint, members: list[Checkpoint], port: int | None, context: int, share: float) -> Server:
+def _start_vllm(persona: Persona, root: Checkpoint, members: list[Checkpoint], port: int | None, context: int, share: float, key: str) -> Server:
     from studio.checkpoints.base import context_length
     from studio.engines import environment, vllm
 
@@ -180,7 +182,7 @@ def _start_vllm(persona: Persona, root: Checkpoint, members: list[Checkpoint], p
     adapters = [c for c in members if c.kind == "adapter"]
     with _new_folder(persona, "vllm") as folder:
         number = _choose_port(port)
-        key = secrets.token_urlsafe(32)
+        key = key or secrets.token_urlsafe(32)
         argv = vllm.prepare(folder, serving, root, adapters, number, context, share)
         ids = list(dict.fromkeys([*(c.id for c in members), root.id]))
         return _launch(folder, "vllm", argv, vllm.variables(serving, folder, key), key, number, ids, min(context, context_length(Path(root.path))))
@@ -215,7 +217,7 @@ def _launch(folder: Path, engine: Engine, argv: list[str], environment: dict[str
     if lease.gpu():
         held = lease.inherited() or lease.take(alone=False)
         if held is None:
-            raise StudioError("The GPU is in use by a training run; wait until it is done or cancel it (studio jobs), then serve.")
+            raise StudioError("The GPU is in use by a run; wait until it is done, pause or cancel it (studio jobs), or queue it: --then serve.")
     write_atomic(folder / "key", key)
     write_atomic(folder / "log.txt", "")
     try:
@@ -293,7 +295,8 @@ def running(persona: Persona) -> list[Server]:
             continue
         server = _read(path)
         if server is None:
-            if time.time() - path.stat().st_mtime > 60:  # a start under way has no server.json yet
+            # A start under way has no server.json yet; a clock that was set on must not clear it away, so a living process counts too.
+            if time.time() - path.stat().st_mtime > 60 and not processes.members(path):
                 shutil.rmtree(path, ignore_errors=True)
         elif is_alive(server):
             found.append(server)
@@ -433,6 +436,8 @@ def stop(server: Server) -> None:
             raise StudioError(f"{server.name} is stopped, but its port {server.port} is still taken by another program.")
         time.sleep(0.05)
     _clear(server)
+    if lease.gpu():
+        queue.go_on()  # a run may have waited for the device
 
 
 def _is_free(port: int) -> bool:

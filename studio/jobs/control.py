@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from studio.errors import StudioError
-from studio.files import folder_size, write_atomic
+from studio.files import folder_size, write_atomic, write_json
 from studio.home import home
 from studio.jobs import ending, processes
 from studio.jobs.ending import Result, changing, clear_leftovers, is_alive, is_watched, read_result
@@ -156,6 +158,19 @@ def retry(persona: Persona, run_id: str) -> Run:
                     update_status(follower.path, state=QUEUED, message="", ended=0.0)
                     append_event(follower.path, "state", state=QUEUED)
             again.add(follower.id)
+    kick()
+    return read_run(found.path)
+
+
+def give_way(persona: Persona, run_id: str) -> Run:
+    """Let the studio's servers stop for a waiting run, and come back after it."""
+    found = run(persona, run_id)
+    with changing(found.path):
+        found = read_run(found.path)
+        if found.status.state not in (QUEUED, PAUSED):
+            raise StudioError(f"{run_id} is {found.status.state}; servers give way only to a run that waits.")
+        write_json(found.path / "inputs.json", msgspec.structs.replace(found.inputs, give_way=True))
+        update_status(found.path, message="")  # a new status is what tells readers to read again
     kick()
     return read_run(found.path)
 

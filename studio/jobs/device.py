@@ -135,5 +135,10 @@ def is_ours(pid: int) -> bool:
 def foreign() -> list[Process]:
     """Processes on the device that are not ours, the largest first. A ghost that has ended already does not count."""
     reading = read()
-    found = [p for p in reading.processes if p.pid != os.getpid() and not is_ours(p.pid)] if reading else []
+    found = [p for p in reading.processes if p.pid != os.getpid() and not is_ours(p.pid) and not _is_ghost(p.pid)] if reading else []
     return sorted(found, key=lambda p: -p.memory)
+
+
+def _is_ghost(pid: int) -> bool:
+    """A zombie. (A pid we cannot see at all belongs to another container and counts.)"""
+    return Path(f"/proc/{pid}").exists() and processes.born(pid) is None

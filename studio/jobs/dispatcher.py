@@ -37,6 +37,8 @@ class Dispatcher:
             return True
         runs = queue.everything(self.shelf)
         ready = [run for run in queue.in_order(runs) if run.status.state == QUEUED and not queue.why_blocked(run)[0]]
+        if not busy and (not ready or queue.is_paused()):
+            _bring_back()
         if not ready:
             return any(run.status.state == RUNNING for run in runs) and any(run.status.state == QUEUED for run in runs)
         if queue.is_paused():
@@ -79,8 +81,11 @@ class Dispatcher:
         if busy:
             return f"Waiting: the device is held by {_named(busy[0], run)}."
         descriptor = lease.take(alone=True)
+        if descriptor is None and (reason := _make_way(run)):
+            return reason
+        descriptor = descriptor or lease.take(alone=True)
         if descriptor is None:
-            return "Waiting: the device is held by another job or a server of the studio."
+            return "Waiting: the device is held by another job of the studio."
         try:
             if stranger := _stranger():
                 return stranger
@@ -108,6 +113,29 @@ class Dispatcher:
 def _named(run: Run, asker: Run) -> str:
     """A run, with its persona where that is another one."""
     return run.id if run.path.parent == asker.path.parent else f"{run.id} of {run.path.parent.parent.name}"
+
+
+def _make_way(run: Run) -> str:
+    """Stop the servers that hold the device, if that is wanted; the sentence that says who holds it, if not."""
+    from studio.engines import giving_way
+
+    held = giving_way.holding()
+    if not held:
+        return ""
+    if run.inputs.give_way or settings().gpu.give_way:
+        giving_way.stop_for(run)
+        return ""
+    names = ", ".join(f"{server.name} ({', '.join(server.models)})" for _, server in held)
+    return f"Waiting: the device is held by the server {names}; stop it, or let it give way and come back: studio jobs give-way {run.id}"
+
+
+def _bring_back() -> None:
+    """Servers that gave way are started again by a process of their own: it waits for them, the queue does not."""
+    if (home() / "returning.json").exists():
+        from studio.engines import giving_way
+
+        if giving_way.returning():
+            processes.detach(processes.python("studio.engines.giving_way"), home() / "dispatcher.log")
 
 
 def _stranger() -> str:

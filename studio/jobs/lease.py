@@ -49,3 +49,10 @@ def take(alone: bool) -> int | None:
         return None
     os.set_inheritable(descriptor, True)
     return descriptor
+
+
+def share() -> None:
+    """Turn the lease this job holds alone into one that servers hold together; for what outlives the job with it."""
+    number = os.environ.get(HELD, "")
+    if number.isdigit():
+        fcntl.flock(int(number), fcntl.LOCK_SH)

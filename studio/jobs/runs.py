@@ -131,15 +131,41 @@ def next_place() -> float:
 
 
 def read_run(path: Path) -> Run:
-    """The run in a folder; StudioError if its files are missing or damaged."""
+    """The run in a folder; StudioError if its inputs are missing or damaged. A lost status is told again from its events."""
     try:
         inputs = msgspec.json.decode((path / "inputs.json").read_bytes(), type=Inputs)
-        status = msgspec.json.decode((path / "status.json").read_bytes(), type=Status)
     except FileNotFoundError as error:
-        raise StudioError(f"{path} is no run folder ({Path(str(error.filename)).name} is missing).") from error
+        raise StudioError(f"{path} is no run folder (inputs.json is missing).") from error
     except (OSError, msgspec.DecodeError) as error:
         raise StudioError(f"The run {path} cannot be read: {error}.") from error
+    try:
+        status = msgspec.json.decode((path / "status.json").read_bytes(), type=Status)
+    except (FileNotFoundError, msgspec.DecodeError):
+        status = _retold(path, inputs)
+    except OSError as error:
+        raise StudioError(f"The run {path} cannot be read: {error}.") from error
     return Run(path, _at_home(path, inputs), status)
+
+
+def _retold(path: Path, inputs: Inputs) -> Status:
+    """A status from what the events say: a run is not lost with one small file. What was running is judged by what it left, as ever."""
+    events = read_events(path)
+    created = (path / "inputs.json").stat().st_mtime
+    status = Status(stage=inputs.stage, created=created, place=created, started=created if events else 0.0)
+    for event in events:
+        match event["kind"]:
+            case "state":
+                status.state, status.message = str(event.get("state", QUEUED)), str(event.get("message", ""))
+                status.ended = float(event["t"]) if status.state in ENDED else 0.0
+                if status.state == RUNNING:
+                    status.attempts += 1
+            case "step":
+                status.step = int(event["step"])
+            case "plan":
+                status.steps = int(event.get("steps") or 0)
+            case "checkpoint":
+                status.checkpoints.append(str(event["id"]))
+    return status
 
 
 def _at_home(path: Path, inputs: Inputs) -> Inputs:
@@ -172,8 +198,12 @@ class Shelf:
         for name in names:
             try:
                 # Written beside its place and renamed in, a new status is a new file: no clock needs to be trusted.
-                facts = os.stat(f"{name}/status.json")
-                stamp = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+                read = os.stat(f"{name}/inputs.json")
+                try:
+                    facts = os.stat(f"{name}/status.json")
+                except FileNotFoundError:
+                    facts = read
+                stamp = (facts.st_ino, facts.st_mtime_ns, read.st_ino)
                 path = Path(name)
                 known = self._known.get(path)
                 if known is None or known[0] != stamp:

@@ -36,6 +36,12 @@ def event_line(event: dict[str, Any]) -> str:
             return f"{event.get('done')} of {event.get('total')} replies are written"
         case "checkpoint":
             return f"checkpoint {event.get('id')} ({size(event.get('bytes') or 0)})"
+        case "served":
+            return f"{event.get('checkpoint')} is served by {event.get('server')} at {event.get('url')}"
+        case "gave_way":
+            return f"{event.get('server')} was stopped for this run and comes back when the device is free"
+        case "came_back":
+            return f"{event.get('server')} is started again with the same checkpoints"
         case "warning":
             return f"! {event.get('text')}"
         case "room":

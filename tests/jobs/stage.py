@@ -49,7 +49,42 @@ def save(run: Run, step: int, value: int, size: int) -> None:
     written.mkdir(parents=True, exist_ok=True)
     for number in range(4):
         (written / f"part-{number}").write_bytes(os.urandom(max(1, size // 4)))
+        die(run, step, f"file {number}")
     (written / "value").write_text(str(value))
+    die(run, step, "value")
+    rename, write = os.rename, resume.write_json
+
+    def marked(path: Path, what: Any) -> None:
+        die(run, step, "before the marker")
+        write(path, what)
+        die(run, step, "after the marker")
+
+    def renamed(old: Path, new: Path) -> None:
+        die(run, step, "before the rename")
+        rename(old, new)
+        die(run, step, "after the rename")
+
+    resume.write_json, os.rename = marked, renamed  # type: ignore[assignment]
+    try:
+        _keep(run, step)
+    finally:
+        resume.write_json, os.rename = write, rename
+
+
+DEATHS = ["file 0", "file 1", "file 2", "file 3", "value", "before the marker", "after the marker", "before the rename", "after the rename"]
+"""Places in the saving of a state at which the stage can be told to die."""
+
+
+def die(run: Run, step: int, place: str) -> None:
+    """SIGKILL to ourselves where the recipe says so: the n-th attempt dies while it saves step n + 1, at the n-th place of its list."""
+    deaths = json.loads(run.recipe_text).get("deaths", [])
+    attempt = run.status.attempts
+    if attempt <= len(deaths) and deaths[attempt - 1] == place and step > attempt:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _keep(run: Run, step: int) -> None:
+    written = resume.staging(run.path) / f"checkpoint-{step}"
     resume.keep(run.path, written, resume.Marker(step, {}, PLAN, {}), newest=2)
 
 
@@ -90,6 +125,8 @@ def train(run: Run, spec: dict[str, Any], story: Story, wish: StopWish) -> int:
         story.status(step=step, steps=steps)
         if spec.get("crash_at") == step:
             raise ValueError("the loss has left the building")
+        if spec.get("exit_at") == step:
+            os._exit(int(spec["exit"]))
         if spec.get("signal_at") == step:
             os.kill(os.getpid(), int(spec["signal"]))
         if wish.wanted and not spec.get("deaf"):
