@@ -77,17 +77,39 @@ def test_from_an_empty_folder_to_a_ranking(tmp_path: Path, lore_text: str) -> No
         results = answer("probe", "cpt-1-e1", "sft-2-e1", "--max-tokens", "12", cwd=root)
         assert results["sft-2-e1"][1]["right"] in (True, False) and len(results["sft-2-e1"][1]["scores"]) == 2
 
-        dealt = answer("review", "deal", "cpt-1-e1", "sft-2-e1", "--say", "Hello?", "--say", "I lost a glove.", "--wait", cwd=root)
+        dealt = answer(
+            "review", "deal", "cpt-1-e1", "sft-2-e1", "--say", "Hello?", "--say", "I lost a glove.", "--say", "The rain?", "--wait", cwd=root
+        )
         blind = answer("review", "next", cwd=root)
         assert "sft" not in json.dumps(blind) and "cpt" not in json.dumps(blind)
         told = answer("review", "vote", blind["round"], "1", cwd=root)
         assert told["winner"] == told["sides"][0]
         assert "vote already" in studio("review", "vote", blind["round"], "2", cwd=root, code=1)
-        assert dealt["prompts"] == 2 and dealt["missing"] == 0
+        assert dealt["prompts"] == 3 and dealt["missing"] == 0
         studio("review", "vote", answer("review", "next", cwd=root)["round"], "both-bad", cwd=root)
+        studio("review", "vote", answer("review", "next", cwd=root)["round"], "2", cwd=root)
         ranking = answer("review", "rank", cwd=root)
-        assert ranking["votes"] == 2 and set(ranking["pairs"][0]) == {"a", "b", "p_a_better", "votes_needed"}
+        assert ranking["votes"] == 3 and set(ranking["pairs"][0]) == {"a", "b", "p_a_better", "votes_needed"}
         assert set(ranking["ranking"][0]) >= {"checkpoint", "score", "low", "high", "wins", "losses", "ties", "both_bad"}
+
+        # What was voted for is learned, and joins the next review.
+        told = answer("review", "pairs", cwd=root)
+        assert told["new"] == told["rows"] == 2 and told["dropped"] == {"both bad, nothing better written": 1}
+        again = answer("review", "pairs", cwd=root)
+        assert (again["new"], again["there"]) == (0, 2)
+        assert answer("preference", "stats", cwd=root)["pairs"] == 2
+        assert {fault["file"] for fault in answer("preference", "check", cwd=root)} <= {"review"}
+        assert answer("preference", "build", cwd=root)["val_rows"] == 1
+        long = [*quick, "--set", "length=512"]
+        plan = answer("plan", "dpo", *long, cwd=root)["plan"]
+        assert (plan["parent"], plan["rows"], plan["steps"]) == ("sft-2-e1", 1, 1) and plan["snapshot"].startswith("preference-")
+        made = answer("train", "dpo", *long, "--wait", cwd=root)
+        assert made["state"] == "done"
+        (preferred,) = made["checkpoints"]
+        card = next(c for c in answer("checkpoints", "list", cwd=root) if c["id"] == preferred)
+        assert (card["stage"], card["parent"]) == ("dpo", "sft-2-e1") and card["metrics"]["val_margin"] != 0
+        results = answer("probe", preferred, "sft-2-e1", "--max-tokens", "12", cwd=root)
+        assert results[preferred][0]["finish"] in ("stop", "length") and results[preferred][1]["scores"] != results["sft-2-e1"][1]["scores"]
     finally:
         studio("serve", "stop", cwd=root)
     assert answer("serve", "status", cwd=root) == []
