@@ -11,7 +11,7 @@ from studio.tui.streaming import StreamPane
 MOST = 4
 LEAST_COLUMNS = 38
 """Columns a reply needs, frame included, to be read and not deciphered."""
-LEAST_ROWS = 9
+LEAST_ROWS = 10
 """Rows it needs beside others; with fewer, replies are shown in turn."""
 
 

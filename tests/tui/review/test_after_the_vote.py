@@ -1,0 +1,247 @@
+"""What one does with a round that has its vote: correct it, take another reply, go on, branch off, look into it."""
+
+from __future__ import annotations
+
+import threading
+
+import msgspec
+from fake_engine import FakeEngine, Script
+from judge import Judge, judging
+
+from studio.persona.folder import Persona
+from studio.review.rounds import all_reviews, open_review, rounds
+from studio.review.votes import betters, votes
+from studio.tui.review.inspecting import Inspector
+from studio.tui.review.state import Phase
+from studio.tui.review.writing import Writing
+
+TWO = ["base", "sft-1-e2"]
+
+
+async def write(judge: Judge, text: str, *, clear: bool = True) -> None:
+    """Type into the editor that is open, and save."""
+    await judge.until(lambda: isinstance(judge.app.screen, Writing))
+    if clear:
+        await judge.press("f7", "delete")
+    await judge.press(*("space" if c == " " else "full_stop" if c == "." else c for c in text), "ctrl+s")
+
+
+async def test_what_she_should_have_said_is_kept_and_goes_on(wen: Persona, engine: FakeEngine) -> None:
+    engine.scripts["m-sft-1-e2"] = Script(["Sit.\x1b[2J"])
+    async with judging(wen, TWO) as judge:
+        await judge.press("e")
+        await judge.ask("one")
+        await judge.press("e")
+        assert "after the vote" in judge.app.text()
+        await judge.vote(judge.key_of("sft-1-e2"))
+        await judge.press("e")
+        await judge.until(lambda: isinstance(judge.app.screen, Writing))
+        assert "Sit.␛[2J" in judge.app.text() and "\x1b" not in judge.app.text()
+        await judge.press("escape")
+        assert betters(wen) == []
+        await judge.press("e")
+        await write(judge, "Then sit.")
+        await judge.until(lambda: betters(wen) and "as you wrote it" in judge.app.text())
+        assert "Then sit." in judge.app.text()
+        await judge.press("c", "x", "enter")
+        await judge.phase(Phase.WAITING)
+        assert [m["content"] for m in engine.requests[-1]["messages"]] == ["one", "Then sit.", "x"]
+    ((vote, entry),) = betters(wen)
+    assert (entry.text, entry.how, vote.sides[entry.side].checkpoint) == ("Then sit.", "edited", "sft-1-e2")
+    assert vote.sides[entry.side].reply == "Sit.\x1b[2J"
+
+
+async def test_a_changed_text_is_not_lost_by_one_escape(wen: Persona, engine: FakeEngine) -> None:
+    async with judging(wen, TWO) as judge:
+        await judge.ask("one")
+        await judge.vote("1")
+        await judge.press("e")
+        await judge.until(lambda: isinstance(judge.app.screen, Writing))
+        await judge.press("x", "escape")
+        assert isinstance(judge.app.screen, Writing) and "Escape once more" in judge.app.text()
+        await judge.press("ctrl+s")
+        await judge.until(lambda: betters(wen))
+
+
+async def test_after_both_bad_the_reply_one_goes_to_can_be_corrected(wen: Persona, engine: FakeEngine) -> None:
+    async with judging(wen, TWO) as judge:
+        await judge.ask("one")
+        await judge.vote("x")
+        await judge.press("e")
+        assert "tab goes to the one you mean" in judge.app.text()
+        await judge.press("tab", "tab", "e")
+        await write(judge, "Mine.")
+        await judge.until(lambda: betters(wen))
+    ((_, entry),) = betters(wen)
+    assert (entry.side, entry.text) == (1, "Mine.")
+
+
+async def test_another_reply_is_taken_or_left(wen: Persona, engine: FakeEngine) -> None:
+    async with judging(wen, TWO) as judge:
+        await judge.ask("one")
+        await judge.vote(judge.key_of("base"))
+        first = engine.requests[-2:]
+        engine.scripts["m-base"] = Script(["Another", " one."])
+        await judge.press("right_square_bracket")
+        await judge.until(lambda: "another reply, 1 of 1" in judge.app.text())
+        assert "Another one." in judge.app.text() and betters(wen) == []
+        asked = engine.requests[-1]
+        assert asked["model"] == "m-base" and asked["seed"] not in {r["seed"] for r in first} and asked["messages"] == first[0]["messages"]
+        await judge.press("left_square_bracket")
+        assert "Another one." not in judge.app.text()
+        await judge.press("left_square_bracket", "y")
+        assert "Her own reply stands there" in judge.app.text() and len(engine.requests) == 3
+        await judge.press("right_square_bracket", "y")
+        await judge.until(lambda: betters(wen))
+        await judge.until(lambda: "taken instead" in judge.app.text())
+    ((vote, entry),) = betters(wen)
+    assert (entry.text, entry.how) == ("Another one.", "swiped") and vote.sides[entry.side].checkpoint == "base"
+
+
+async def test_an_engine_that_dies_over_another_reply_leaves_the_vote(wen: Persona, engine: FakeEngine) -> None:
+    async with judging(wen, TWO) as judge:
+        await judge.ask("one")
+        await judge.vote("1")
+        engine.default = lambda model: Script(["Half", " never"], dies_after=1)
+        await judge.press("right_square_bracket")
+        await judge.until(lambda: "broke off" in judge.app.text())
+        assert judge.screen.state.phase is Phase.VOTED and judge.app.text().count("Sit down. The kettle is on.") == 2
+        gate = threading.Event()
+        engine.default = lambda model: Script(["Slow", " ly"], gate=gate)
+        await judge.press("right_square_bracket")
+        await judge.until(lambda: "Slow" in judge.app.text())
+        await judge.press("u")
+        assert "s stops it" in judge.app.text()
+        await judge.press("s")
+        assert judge.screen.state.phase is Phase.VOTED and judge.app.text().count("Sit down. The kettle is on.") == 2
+        gate.set()
+    assert len(votes(wen)) == 1 and betters(wen) == []
+
+
+async def test_each_keeps_its_own_talk(wen: Persona, engine: FakeEngine) -> None:
+    review = open_review(wen, TWO, talk="own")
+    engine.scripts |= {"m-base": Script(["I am base."]), "m-sft-1-e2": Script(["I am she."])}
+    async with judging(wen, review=review) as judge:
+        await judge.ask("one")
+        await judge.vote("equals_sign")
+        await judge.press("c")
+        assert "own talk" in judge.app.text()
+        await judge.press(*"two", "enter")
+        await judge.phase(Phase.WAITING)
+    sent = {asked["model"]: [m["content"] for m in asked["messages"]] for asked in engine.requests[-2:]}
+    assert sent == {"m-base": ["one", "I am base.", "two"], "m-sft-1-e2": ["one", "I am she.", "two"]}
+    last = rounds(wen, review)[-1]
+    assert {side.checkpoint: side.own[1]["content"] for side in last.sides} == {"base": "I am base.", "sft-1-e2": "I am she."}
+
+
+async def test_a_branch_begins_at_an_earlier_turn(wen: Persona, engine: FakeEngine) -> None:
+    async with judging(wen, TWO) as judge:
+        engine.default = lambda model: Script(["First."])
+        await judge.ask("one")
+        await judge.vote("1")
+        await judge.press("c", *"two")
+        engine.default = lambda model: Script(["Second."])
+        await judge.press("enter")
+        await judge.phase(Phase.WAITING)
+        await judge.press("b")
+        assert "has its vote" in judge.app.text()
+        await judge.vote("1")
+        await judge.press("b")
+        await judge.until(lambda: "Go on from which turn?" in judge.app.text())
+        await judge.press("down", "enter", *"other", "enter")
+        await judge.phase(Phase.WAITING)
+    assert [m["content"] for m in engine.requests[-1]["messages"]] == ["one", "First.", "other"]
+
+
+async def test_a_note_goes_with_the_vote(wen: Persona, engine: FakeEngine) -> None:
+    async with judging(wen, TWO) as judge:
+        await judge.ask("one")
+        await judge.press("n", *"warm", "enter")
+        assert "note: warm" in judge.app.text()
+        await judge.vote("1")
+        await judge.ask("two")
+        await judge.vote("1")
+    assert [vote.note for vote in votes(wen)] == ["warm", ""]
+
+
+async def test_names_stay_hidden_where_only_the_ranking_shows_them(wen: Persona, engine: FakeEngine) -> None:
+    review = open_review(wen, TWO, reveal="end")
+    async with judging(wen, review=review, size=(160, 48)) as judge:
+        await judge.ask("one")
+        for key in ("1", "d"):
+            await judge.press(key)
+            await judge.phase(Phase.VOTED)
+            assert "sft-1-e2" not in judge.app.text() and "base" not in judge.app.text()
+        assert isinstance(judge.app.screen, Inspector) and "once the names are shown" in judge.app.text()
+        await judge.press("d", "s")
+        await judge.press("escape", "u")
+        await judge.phase(Phase.WAITING)
+        await judge.vote("equals_sign")
+        assert "Saved: 1 and 2 equal" in judge.app.text()
+        await judge.press("k")
+        await judge.until(lambda: "sft-1-e2" in judge.app.text())
+
+
+async def test_what_was_really_sent_stands_in_the_details(wen: Persona, engine: FakeEngine) -> None:
+    async with judging(wen, TWO, size=(160, 48)) as judge:
+        await judge.ask("one")
+        await judge.press("d")
+        blind = judge.app.text()
+        assert "temperature 0.8" in blind and "user: one" in blind
+        sides = judge.screen.state.round.sides  # type: ignore[union-attr]
+        assert not any(side.checkpoint in blind or side.digest in blind or str(side.seed) in blind for side in sides)
+        await judge.press("d")
+        await judge.vote("1")
+        await judge.press("d")
+        await judge.until(lambda: "outside endpoint" in judge.app.text())
+        seen = judge.app.text()
+        for side in sides:
+            assert side.digest in seen and f"seed {side.seed}" in seen and side.checkpoint in seen
+
+
+async def test_another_system_prompt_for_the_coming_rounds(wen: Persona, engine: FakeEngine) -> None:
+    wen.manifest.character.system_prompt = "Old."
+    async with judging(wen, TWO) as judge:
+        await judge.ask("one")
+        await judge.vote("1")
+        await judge.press("m")
+        await write(judge, "New.")
+        await judge.ask("two")
+        await judge.vote("1")
+        await judge.press("m")
+        await write(judge, "")
+        await judge.ask("three")
+    systems = [[m["content"] for m in r.messages if m["role"] == "system"] for r in rounds(wen, all_reviews(wen)[0])]
+    assert systems == [["Old."], ["New."], []] and wen.manifest.character.system_prompt == "Old."
+
+
+async def test_where_prompts_come_from(wen: Persona, engine: FakeEngine) -> None:
+    wen.card.write_bytes(msgspec.json.encode({"name": "Wen", "description": "x", "first_mes": "Sit, {{user}}."}))
+    async with judging(wen, TWO) as judge:
+
+        async def choose(number: int) -> None:
+            await judge.press("a")
+            await judge.until(lambda: "Where does the prompt come from?" in judge.app.text())
+            await judge.press(*["down"] * number, "enter")
+
+        await choose(1)
+        await judge.until(lambda: isinstance(judge.app.screen, Writing))
+        await judge.press("a", "enter", "b", "ctrl+s")
+        await judge.phase(Phase.WAITING)
+        assert engine.requests[-1]["messages"][-1]["content"] == "a\nb"
+        await judge.vote("1")
+        await choose(2)
+        await judge.until(lambda: "Which probe?" in judge.app.text())
+        await judge.press("down", "enter")
+        await judge.phase(Phase.WAITING)
+        assert "Who is Deputy?" in judge.app.text()
+        await judge.vote("1")
+        await choose(3)
+        await judge.until(lambda: "studio dialogue build" in " ".join(judge.app.text().split()))
+        await choose(4)
+        await judge.until(lambda: judge.screen.query_one("#field").display)
+        assert "Wen: Sit, You." in judge.app.text()
+        await judge.press(*"hm", "enter")
+        await judge.phase(Phase.WAITING)
+        assert [m["content"] for m in engine.requests[-1]["messages"]] == ["Sit, You.", "hm"]
+    assert [r.source for r in rounds(wen, all_reviews(wen)[0])] == ["scene", "probe:p2", "greeting"]
