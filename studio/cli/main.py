@@ -159,13 +159,12 @@ def _parser() -> ArgumentParser:
         made.add_argument("--max-tokens", type=int, default=200)
         made.add_argument("--seed", type=int, default=17)
 
-    review = command(
-        "review", "Compare checkpoints blind: CKPT CKPT opens the app; also: deal, next, vote, undo, rank, report, company, judge, pairs, keep, list."
-    )
+    review = command("review", "Compare checkpoints blind: CKPT CKPT opens the app; or one of the words below.")
     review.add_argument(
         "words",
         nargs="*",
-        metavar="CKPT | deal CKPT CKPT | next | vote ROUND VERDICT | undo | rank | report | company [CKPT…] | judge | pairs | keep [ROUND…] | list",
+        metavar="CKPT | deal CKPT CKPT | next | vote ROUND VERDICT | better ROUND N TEXT | undo | rank | report | company [CKPT…] | judge "
+        "| pairs | keep [ROUND…] | list",
     )
     review.add_argument("--say", action="append", default=[], metavar="TEXT", help="deal: a prompt (may be given more than once)")
     review.add_argument("--probes", type=int, default=0, metavar="N", help="deal: the first N open probes as prompts")

@@ -1,4 +1,4 @@
-"""``studio preference`` and what a review leaves for training: ``studio review pairs | keep``."""
+"""``studio preference`` and what a review leaves for training: ``studio review better | pairs | keep``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from studio.cli import material, output
+from studio.errors import StudioError, UsageError
 from studio.persona.folder import Persona
 from studio.preference import build, checks, store
 from studio.preference.store import Pair
@@ -79,6 +80,26 @@ def pairs(arguments: Namespace, persona: Persona) -> None:
     output.say(f"{count(told.new, 'new pair')}, {told.there:,} already there; {count(told.rows, 'pair')} in all.")
     if told.new or told.withdrawn:
         output.say("Next: studio preference check, studio preference build, studio train dpo")
+
+
+def better(arguments: Namespace, persona: Persona, words: list[str]) -> None:
+    """``ROUND SIDE TEXT``: what she should have said instead of one side's reply, in a round that has its vote."""
+    from studio.review.votes import better as record
+    from studio.review.votes import votes
+
+    if len(words) != 3 or not words[1].isdigit():
+        raise UsageError("studio review better ROUND 1|2|3|4 TEXT")
+    vote = next((vote for vote in votes(persona) if vote.round == words[0]), None)
+    if vote is None:
+        raise StudioError(f"Round {words[0]!r} has no vote that stands; vote on it first: studio review vote {words[0]} …")
+    side = int(words[1]) - 1
+    if not 0 <= side < len(vote.sides):
+        raise StudioError(f"Round {vote.round} has {len(vote.sides)} replies, so none of them is number {words[1]}.")
+    entry = record(persona, vote, side, words[2])
+    if arguments.json:
+        output.json({"vote": vote.id, "round": vote.round, "side": side + 1, "text": entry.text})
+    else:
+        output.say(f"Kept for {vote.round}: a pair for studio review pairs, a conversation for studio review keep.")
 
 
 def keep(arguments: Namespace, persona: Persona, rounds: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""``studio review``: the app's review, or its parts one by one: deal, next, vote, undo, rank, report, company, judge, pairs, keep, list."""
+"""``studio review``: the app's review, or its parts one by one: deal, next, vote, undo, rank, report, company, judge, better, pairs, keep, list."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def review(arguments: Namespace, persona: Persona) -> int | None:
             standing.company(arguments, persona, words[1:])
         case ["judge"]:
             standing.judge(arguments, persona)
+        case ["better"]:
+            preferring.better(arguments, persona, words[1:])
         case ["pairs"]:
             preferring.pairs(arguments, persona)
         case ["keep"]:
