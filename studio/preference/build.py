@@ -17,6 +17,9 @@ from studio.text import normal
 SHARED_TURN = 30
 """Replies at least this heavy (Han characters count three) tie the pairs that share them to one side of the split."""
 
+MOST_TIED = 4
+"""Pairs a shared reply ties at least, however small the set."""
+
 
 def prompt_key(pair: Pair) -> str:
     """The form in which two prompts are the same one."""
@@ -42,7 +45,8 @@ def build(persona: Persona, val_share: float = VAL_SHARE, seed: int = 17) -> Sna
         raise StudioError(f"There is no preference in {persona.name} yet; vote, then: studio review pairs (or: studio preference add PATH).")
     opposed = contradictions(stored)
     found = [pair for pair in stored if pair.id not in opposed]
-    val = choose_val(len(found), _shared(found), lambda i: found[i].id, val_share, seed)
+    prompts, tied, common = _shared(found, val_share)
+    val = choose_val(len(found), [*prompts, *tied], lambda i: found[i].id, val_share, seed)
     if not val:
         raise StudioError(
             f"The preference of {persona.name} cannot be split: its {len(found)} usable pairs all belong to one prompt or share replies; "
@@ -58,17 +62,21 @@ def build(persona: Persona, val_share: float = VAL_SHARE, seed: int = 17) -> Sna
         lambda row: [m["content"] for m in [*row["prompt"], *row["prompt"], *row["chosen"], *row["rejected"]]],
         seed,
         val_share,
-        {"pairs left out that contradict each other": len(opposed)},
+        {
+            "pairs left out that contradict each other": len(opposed),
+            "pairs with a reply too common to keep on one side (the validation flatters them)": len(common),
+        },
     )
 
 
-def _shared(found: list[Pair]) -> list[list[int]]:
-    """Groups of pairs that must stay together: of one prompt, or where a reply of one stands in another, as reply or in its prompt.
+def _shared(found: list[Pair], val_share: float) -> tuple[list[list[int]], list[list[int]], set[int]]:
+    """Groups of pairs that must stay together: of one prompt; and where a reply of one stands in another, as reply or in its prompt.
 
-    What stands in prompts alone (a greeting every talk begins with) ties nothing.
+    What stands in prompts alone (a greeting every talk begins with) ties nothing. Nor does a reply that more pairs share than are held out
+    (the same refusal, rejected a hundred times): tied, they would leave nothing to hold out. These pairs come last.
     """
     prompts: dict[str, list[int]] = {}
-    holders: dict[str, list[int]] = {}
+    holders: dict[str, set[int]] = {}
     replies: set[str] = set()
     for index, pair in enumerate(found):
         prompts.setdefault(prompt_key(pair), []).append(index)
@@ -76,8 +84,11 @@ def _shared(found: list[Pair]) -> list[list[int]]:
         replies |= said
         for text in said | {normal(m.content) for m in pair.prompt if m.role == "assistant"}:
             if weight(text) >= SHARED_TURN:
-                holders.setdefault(text, []).append(index)
-    return [*prompts.values(), *(indexes for text, indexes in holders.items() if text in replies and len(indexes) > 1)]
+                holders.setdefault(text, set()).add(index)
+    groups = [sorted(holders[text]) for text in sorted(replies & holders.keys())]
+    most = max(MOST_TIED, round(len(found) * val_share))
+    common = {index for group in groups if len(group) > most for index in group}
+    return list(prompts.values()), [group for group in groups if len(group) <= most], common
 
 
 def _frozen(persona: Persona, pair: Pair) -> dict[str, Any]:

@@ -161,8 +161,16 @@ def test_what_is_frozen_is_what_trainers_read(persona: Persona) -> None:
 def test_contradictions_are_left_out_and_counted(persona: Persona) -> None:
     store.append(persona, [*(pair(f"{i}?", "Sit.", "Oh no.") for i in range(10)), pair("3?", "Oh no.", "Sit.")])
     snapshot = build.build(persona)
-    assert snapshot.notes == {"pairs left out that contradict each other": 2}
+    assert snapshot.notes["pairs left out that contradict each other"] == 2
     assert snapshot.train_rows + snapshot.val_rows == 9
+
+
+def test_the_same_refusal_a_hundred_times_does_not_prevent_a_split(persona: Persona) -> None:
+    refusal = "I am sorry to hear that. Is there anything else I can help you with?"
+    store.append(persona, [pair(f"{i}?", f"Sit down, number {i}.", refusal) for i in range(20)])
+    snapshot = build.build(persona)
+    assert snapshot.val_rows == 2
+    assert [number for what, number in snapshot.notes.items() if "too common" in what] == [20]
 
 
 def test_too_little_is_told(persona: Persona) -> None:
