@@ -112,7 +112,7 @@ def test_a_round_of_four_says_more_than_a_pair() -> None:
 def test_intervals_cover_the_truth() -> None:
     """Strengths drawn from the prior, votes of two and of three sides from the model: the 95 % intervals must hold about 95 %."""
     covered = total = 0
-    for trial in range(60):
+    for trial in range(40):
         chance = random.Random(trial)
         scale = strengths.SCALE_MIDDLE * exp(strengths.SCALE_SPREAD * chance.gauss(0, 1))
         truth = {name: chance.gauss(0, scale) for name in "abcd"}
