@@ -17,6 +17,13 @@ def add_checkpoint(persona: Persona, name: str, stage: str = "sft") -> None:
     (folder / "checkpoint.toml").write_text(f'id = "{name}"\nname = "{name}"\nstage = "{stage}"\nparent = "base"\n')
 
 
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replies are drawn as soon as they come: a test does not read along."""
+    monkeypatch.setattr("studio.tui.review.screen.TICKS", 50)
+    monkeypatch.setattr("studio.tui.chat.screen.TICKS", 50)
+
+
 @pytest.fixture
 def wen(tmp_path: Path) -> Persona:
     persona = create("Wen", parent=tmp_path / "judged")

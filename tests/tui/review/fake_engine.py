@@ -71,7 +71,7 @@ class FakeEngine:
         for script in self.scripts.values():
             if script.gate:
                 script.gate.set()
-        self._server.should_exit = True
+        self._server.should_exit = self._server.force_exit = True
         self._thread.join(5)
 
     async def _models(self, request: Request) -> Response:
