@@ -96,7 +96,7 @@ def follow(run: Run, quiet: bool = False) -> int:
         print(f"{run.id} {ended.status.state}: {ended.status.message}", file=sys.stderr)
         return 1
     if not quiet:
-        output.progress(f"{run.id} done: {', '.join(ended.status.checkpoints)}")
+        output.progress(f"{run.id} done" + (f": {', '.join(ended.status.checkpoints)}" if ended.status.checkpoints else ""))
     return 0
 
 

@@ -116,13 +116,15 @@ def write_ahead(persona: Persona, review: Review, engine: str = "", progress: Pr
         families.setdefault(weights_root(persona, checkpoint).id, {})[name] = checkpoint
     failures: list[str] = []
 
-    def written(reply: Reply) -> None:
-        nonlocal done
-        append_line(persona.reviews / review.id / "replies.jsonl", reply)
-        done += 1
-        progress(f"{reply.side.checkpoint} answers", done, total)
-
     for family in families.values():
+        doing = f"Asking {', '.join(family)}"
+
+        def written(reply: Reply, doing: str = doing) -> None:
+            nonlocal done
+            append_line(persona.reviews / review.id / "replies.jsonl", reply)
+            done += 1
+            progress(doing, done, total)
+
         wanted = [(prompt, family[name]) for prompt, name in pool.missing if name in family]
         try:
             with served(persona, list(family.values()), engine or "embedded", lambda line: progress(line, done, total)) as servers:
