@@ -13,7 +13,7 @@ from studio.errors import StudioError
 from studio.files import lock
 from studio.jobs import notify, processes
 from studio.jobs.attempt import Attempt, Exit, read_attempt, read_exit
-from studio.jobs.runs import CANCELLED, DONE, FAILED, INTERRUPTED, PAUSED, QUEUED, RUNNING, Run, append_event, read_run, update_status
+from studio.jobs.runs import CANCELLED, DONE, FAILED, INTERRUPTED, PAUSED, QUEUED, RUNNING, Run, append_event, read_run, still_there, update_status
 from studio.jobs.states import newest_step
 
 REQUEUES = 3
@@ -53,7 +53,8 @@ def read_result(path: Path) -> Result | None:
 
 
 def changing(path: Path) -> Any:
-    """The lock under which a run's state is changed."""
+    """The lock under which a run's state is changed. StudioError if the folder is gone (and it is not made anew by locking in it)."""
+    still_there(path)
     return lock(path / "state.lock")
 
 

@@ -229,7 +229,7 @@ def get_run(persona: Persona, run_id: str) -> Run:
 
 def update_status(path: Path, **changes: Any) -> Status:
     """Change fields of ``status.json`` and write it whole. The runner and the stage both do, so each does it under a lock."""
-    _still_there(path)
+    still_there(path)
     with lock(path / "status.lock"):
         status = msgspec.structs.replace(read_run(path).status, **changes)
         write_json(path / "status.json", status)
@@ -238,11 +238,11 @@ def update_status(path: Path, **changes: Any) -> Status:
 
 def append_event(path: Path, kind: str, at: float | None = None, /, **payload: Any) -> None:
     """Add one event: ``{"t": unix seconds, "kind": …, …payload}``. Not fsynced: a lost tail is no lost work."""
-    _still_there(path)
+    still_there(path)
     append_line(path / "events.jsonl", {"t": round(time.time() if at is None else at, 3), "kind": kind, **payload}, durable=False)
 
 
-def _still_there(path: Path) -> None:
+def still_there(path: Path) -> None:
     """A folder that was moved away is not made anew at its old place."""
     if not path.is_dir():
         raise StudioError(

@@ -122,6 +122,8 @@ def fail(path: Path, error: BaseException) -> int:
         print(said, file=sys.stderr, flush=True)
     except OSError:
         pass
+    if not path.is_dir():  # moved away: nothing is made at its old place
+        return 1
     try:
         write_json(path / "result.json", {"ok": False, "error": said})
     except StudioError:

@@ -113,17 +113,21 @@ class Machine:
             self.kill(pid)
         return len(pids)
 
-    def storm(self, seed: int, kills: int, seconds: float, kinds: tuple[str, ...] = ("stage", "runner", "dispatcher", "other")) -> int:
-        """SIGKILL to a random process of ours, so many times, at random moments."""
+    def storm(self, seed: int, kills: int, between: float, kinds: tuple[str, ...] = ("stage", "runner", "dispatcher", "other")) -> None:
+        """SIGKILL to a random process of ours, so many times, at random moments ``between`` seconds apart on average.
+
+        Where nothing of ours lives any more somebody opens the studio.
+        """
         chance = random.Random(seed)
         hits = 0
-        for _ in range(kills):
-            time.sleep(chance.uniform(0, 2 * seconds / kills))
+        while hits < kills and any(run.status.state in (QUEUED, RUNNING) for run in self.runs()):
+            time.sleep(chance.uniform(0, 2 * between))
             candidates = sorted(pid for pid, kind in self.pids().items() if kind in kinds)
             if candidates:
                 self.kill(chance.choice(candidates))
                 hits += 1
-        return hits
+            else:
+                control.kick()
 
     # What must hold, whatever happened
 

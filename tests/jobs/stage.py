@@ -160,7 +160,8 @@ def main() -> int:
     except Stopped:
         return STOPPED
     except Exception as error:
-        write_json(run.path / "result.json", {"ok": False, "error": sentence(error)})
+        if run.path.is_dir():
+            write_json(run.path / "result.json", {"ok": False, "error": sentence(error)})
         return 1
 
 
