@@ -195,12 +195,14 @@ def memory_there() -> tuple[int, str]:
 
 def _plan_training(planned: Plan, recipe: Cpt | Sft | Preference, snapshot: Snapshot | None, weights: Path, data: Path) -> None:
     config = model_config(weights)
-    if planned.tokens is not None and snapshot:
+    together = isinstance(recipe, Cpt) or (isinstance(recipe, Sft) and recipe.packing)
+    if snapshot and not together:
+        planned.sequences = planned.rows
+    elif planned.tokens is not None and snapshot:
         # A document ends with one token, a turn of dialogue is wrapped in about five (``<|im_start|>user\n`` … ``<|im_end|>\n``).
         extra = snapshot.train_rows if isinstance(recipe, Cpt) else 5 * _turns(data)
-        packed = ceil((planned.tokens + extra) / recipe.length)
-        together = isinstance(recipe, Cpt) or (isinstance(recipe, Sft) and recipe.packing)
-        planned.sequences = packed if together else planned.rows
+        planned.sequences = ceil((planned.tokens + extra) / recipe.length)
+    if planned.sequences is not None:
         planned.steps = max(1, ceil(planned.sequences / recipe.batch)) * ceil(recipe.epochs)
     planned.epochs = recipe.epochs
     hidden, layers = int(config.get("hidden_size", 0)), int(config.get("num_hidden_layers", 0))
@@ -219,9 +221,7 @@ def _plan_training(planned: Plan, recipe: Cpt | Sft | Preference, snapshot: Snap
 
 
 def _turns(data: Path) -> int:
-    """Turns that go through the model: the prompt of a pair goes before both of its replies."""
-    rows = (row for _, row in read_lines(data / "train.jsonl"))
-    return sum(len(row["messages"]) if "messages" in row else 2 * len(row["prompt"]) + 2 for row in rows)
+    return sum(len(row["messages"]) for _, row in read_lines(data / "train.jsonl"))
 
 
 def _linear_widths(config: dict[str, object]) -> int:

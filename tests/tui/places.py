@@ -85,7 +85,10 @@ def make_checkpoint(persona: Persona, identity: str, stage: str, parent: str, ki
     path.mkdir(parents=True)
     (path / "config.json").write_text("{}")
     base = persona.manifest.base
-    write_card(path, Checkpoint(identity, identity, stage, parent, base, kind, created, run="cpt-1", tokens_seen=12_345, metrics=dict(metrics)))
+    write_card(
+        path,
+        Checkpoint(identity, identity, stage, parent, base=base, kind=kind, created=created, run="cpt-1", tokens_seen=12_345, metrics=dict(metrics)),
+    )
     return path
 
 

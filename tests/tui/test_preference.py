@@ -10,10 +10,13 @@ import pytest
 
 from studio.jobs.runs import all_runs, append_event
 from studio.persona.folder import Persona
-from studio.preference import build, store
+from studio.preference import store
 from studio.recipes.files import from_toml
 from studio.recipes.schema import Dpo
+from studio.snapshots import all_snapshots
 from studio.tui.app import StudioApp
+from tests.preference.test_pairs import said as side
+from tests.preference.test_pairs import voted
 
 from .places import press, said, settled, type_text
 
@@ -37,8 +40,11 @@ async def test_dpo_is_planned_changed_and_queued(persona: Persona, tmp_path: Pat
         assert "There is no preference snapshot" in said(app)
         await press(pilot, "q")
 
+        voted(persona, "1", side("sft-2-e1", "Since dusk."), side("base", "I am sorry."))
         add_pairs(persona, 20)
-        snapshot = build.build(persona)
+        await press(pilot, "p")
+        assert "1 new pair, 21 in all; 19 to train on, 2 held out." in said(app)
+        (snapshot,) = all_snapshots(persona, "preference")
         text = await press(pilot, "1", "4", "d")
         assert "Preference (DPO) on the pairs from votes   starts from sft-2-e2" in text
         assert snapshot.id in text and f"{snapshot.train_rows} rows" in text and "How close she stays to what she was" in text
@@ -68,4 +74,4 @@ async def test_the_first_screen_counts_pairs(persona: Persona) -> None:
     async with app.run_test(size=(120, 50)) as pilot:
         await settled(pilot)
         text = await press(pilot, "1")
-    assert "preference  7 pairs" in text and "studio preference build" in text
+    assert "preference  7 pairs" in text and "key 4, then p" in text

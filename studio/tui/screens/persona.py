@@ -133,7 +133,7 @@ def next_steps(facts: Facts, runs: list[Run], served: list[str]) -> list[str]:
         if facts.snapshots["preference"] and "sft" in made and not made & {"dpo", "orpo"}:
             steps.append("Train on the pairs (DPO): key 4, then d.")
     if "preference" in facts.stale or (facts.pairs and not facts.snapshots["preference"]):
-        steps.append("The pairs are not frozen yet: studio preference check, studio preference build.")
+        steps.append("The pairs are not frozen yet: key 4, then p (what is wrong in them: studio preference check).")
     if made and not served:
         steps.append("Serve a checkpoint and talk with her: key 5, s; then key 6, Enter.")
     if served:

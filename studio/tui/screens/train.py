@@ -9,7 +9,8 @@ from textual.widgets import Static
 
 from studio.jobs import control
 from studio.jobs.runs import CANCELLED, DONE, ENDED, FAILED, INTERRUPTED, QUEUED, RUNNING, Run
-from studio.text import duration, one_line
+from studio.persona.folder import Persona
+from studio.text import count, duration, one_line
 from studio.tui.actions import bindings_of
 from studio.tui.base import StudioScreen
 from studio.tui.dialogs import Confirm
@@ -51,6 +52,20 @@ def why_not_cancel(run: Run | None) -> str:
     return f"{run.id} is {run.status.state} already; there is nothing to cancel." if run.status.state in ENDED else ""
 
 
+def freeze_pairs(persona: Persona) -> str:
+    """Bring the pairs up to date with the votes and freeze them; what came of it, in a sentence."""
+    from studio.preference.build import build
+    from studio.preference.checks import check
+    from studio.preference.pairs import update
+
+    told = update(persona)
+    snapshot = build(persona)
+    faults = check(persona)
+    wrong = f" {count(len(faults), 'fault')} in them: studio preference check." if faults else ""
+    made = f"{count(told.new, 'new pair')}, {told.rows:,} in all; {snapshot.train_rows:,} to train on, {snapshot.val_rows:,} held out."
+    return made + wrong
+
+
 class RunActions(StudioScreen):
     """Retry and cancel, for the list and for one run."""
 
@@ -58,7 +73,7 @@ class RunActions(StudioScreen):
         raise NotImplementedError
 
     def why_not(self, action: str) -> str:
-        if self.studio.readonly and (action in ("retry", "cancel") or action.startswith("start_")):
+        if self.studio.readonly and (action in ("retry", "cancel", "pairs") or action.startswith("start_")):
             return "The app was opened to read only."
         if action == "retry":
             return why_not_retry(self.chosen())
@@ -188,6 +203,11 @@ class TrainScreen(RunActions):
 
     def action_start_orpo(self) -> None:
         self._start("orpo")
+
+    def action_pairs(self) -> None:
+        persona = self.persona
+        if not self.refused("pairs"):
+            self.in_background(lambda: freeze_pairs(persona), self.say)
 
     def action_follow(self, log: bool = False) -> None:
         run = self.chosen()
