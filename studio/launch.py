@@ -27,6 +27,9 @@ DISK_FLOOR = 1_000_000_000
 DISK_LEAST = 16_000_000
 """Bytes that must be free for anything to be started at all."""
 
+FEW_STEPS = 20
+"""Steps of a preference training below which its small step size hardly changes anything (published runs take hundreds)."""
+
 
 class Plan(msgspec.Struct):
     """What a run will read, do and need, told before anything is loaded."""
@@ -150,6 +153,10 @@ def plan(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -> P
     elif isinstance(recipe, Cpt | Sft | Preference):
         _plan_training(planned, recipe, snapshot, weights, Path(inputs.data))
         _plan_time(persona, planned, recipe)
+    if isinstance(recipe, Preference) and planned.steps is not None and planned.steps < FEW_STEPS:
+        planned.warnings.append(
+            f"{planned.rows:,} pairs make {planned.steps} steps, too few to move her much: vote on more, raise epochs or lower batch."
+        )
     planned.memory["total"] = sum(planned.memory.values())
     there, whose = memory_there()
     if there and planned.memory["total"] > there:

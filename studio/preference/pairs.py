@@ -102,6 +102,8 @@ def _one(vote: Vote, better: Side, text: str, finish: str, worse: Side, how: str
         dropped["a reply was broken off"] += 1
     elif not chosen or not rejected:
         dropped["empty reply"] += 1
+    elif not any(m["role"] == "user" and m["content"].strip() for m in sent):
+        dropped["the user says nothing before it"] += 1
     elif chosen == rejected:
         dropped["identical replies"] += 1
     else:

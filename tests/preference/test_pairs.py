@@ -166,6 +166,12 @@ def test_pairs_that_would_teach_nothing_true(persona: Persona, chosen: Side, rej
     assert (told.new, told.dropped) == (0, {reason: 1})
 
 
+@pytest.mark.parametrize("prompt", [[], PROMPT[:1], [*PROMPT[:1], {"role": "user", "content": " "}]])
+def test_without_a_word_of_the_user_there_is_no_pair(persona: Persona, prompt: list[dict[str, str]]) -> None:
+    voted(persona, "1", said("a", "Sit."), said("b", "Oh no."), prompt=prompt)
+    assert update(persona).dropped == {"the user says nothing before it": 1}
+
+
 def test_a_reply_cut_off_at_the_limit_is_marked(persona: Persona) -> None:
     vote = voted(persona, "1", said("a", "Sit and", "length"), said("b", "Oh no."))
     better(persona, vote, 0, "Sit and eat.")

@@ -47,6 +47,7 @@ async def test_dpo_is_planned_changed_and_queued(persona: Persona, tmp_path: Pat
         (snapshot,) = all_snapshots(persona, "preference")
         text = await press(pilot, "1", "4", "d")
         assert "Preference (DPO) on the pairs from votes   starts from sft-2-e2" in text
+        assert "19 pairs make 6 steps, too few to move her much" in text
         assert snapshot.id in text and f"{snapshot.train_rows} rows" in text and "How close she stays to what she was" in text
         await press(pilot, "end", "enter")
         await press(pilot, *["backspace"] * 4)
