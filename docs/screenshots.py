@@ -29,15 +29,15 @@ async def until(pilot: Any, holds: Callable[[], object], seconds: float = 240) -
 
 
 async def review(root: Path, checkpoints: list[str], prompt: str) -> None:
-    from studio.tui.review.screen import Phase
+    from studio.tui.review.state import Phase
 
     app = StudioApp(open_persona(root), review=checkpoints)
     async with app.run_test(size=SIZE) as pilot:
         screen: Any = app.screen
-        await until(pilot, lambda: screen.sitting and screen.served)
+        await until(pilot, lambda: screen.state.sitting and screen.state.served)
         await pilot.press("i")
         await pilot.press(*prompt, "enter")
-        await until(pilot, lambda: screen.phase is Phase.WAITING)
+        await until(pilot, lambda: screen.state.phase is Phase.WAITING)
         (HERE / "review.svg").write_text(app.export_screenshot(title="persona studio"), encoding="utf-8")
 
 

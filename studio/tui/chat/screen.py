@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Static
 
 from studio.errors import StudioError
@@ -20,34 +18,17 @@ from studio.persona.folder import Persona
 from studio.review.chats import Chat, begin_chat
 from studio.text import count, one_line
 from studio.tui.actions import bindings_of
-from studio.tui.chat.copying import copied, to_file_and_tmux
+from studio.tui.clipboard import copied, to_file_and_tmux
 from studio.tui.look import content
 from studio.tui.review.lines import KeyHints, TwoSided
 from studio.tui.review.prompt import PromptField
 from studio.tui.streaming import StreamPane
+from studio.tui.threads import ThreadedScreen, Trouble
 
 if TYPE_CHECKING:
     from studio.engines.servers import Server
 
-T = TypeVar("T")
-
 TICKS = 20
-
-
-class Done(Message):
-    """A job off the event loop has ended; ``then`` takes its result on the screen's side."""
-
-    def __init__(self, then: Callable[[Any], None], result: Any) -> None:
-        super().__init__()
-        self.then, self.result = then, result
-
-
-class Trouble(Message):
-    """Something could not be done: one sentence."""
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__()
-        self.sentence = sentence
 
 
 class Answered(Message):
@@ -58,7 +39,7 @@ class Answered(Message):
         self.finish, self.error, self.left_out = finish, error, left_out
 
 
-class ChatScreen(Screen[None]):
+class ChatScreen(ThreadedScreen):
     """Talk with ``model`` of ``server``, which serves the checkpoint of that name."""
 
     rows_of = "chat"
@@ -116,7 +97,7 @@ class ChatScreen(Screen[None]):
 
         self.sampler = Sampler()
         self.ticker = self.set_interval(1 / TICKS, self._tick, pause=True)
-        self._in_thread(self._read_card, self._begin)
+        self.in_thread(self._read_card, self._begin)
 
     # -- drawing -------------------------------------------------------------------------------------------------------------------
 
@@ -177,21 +158,6 @@ class ChatScreen(Screen[None]):
         return bool(why)
 
     # -- work off the event loop ---------------------------------------------------------------------------------------------------
-
-    def _in_thread(self, job: Callable[[], T], then: Callable[[T], None]) -> None:
-        async def run() -> None:
-            try:
-                result = await asyncio.to_thread(job)
-            except StudioError as error:
-                self.post_message(Trouble(str(error)))
-            else:
-                self.post_message(Done(then, result))
-
-        self.run_worker(run())
-
-    def on_done(self, message: Done) -> None:
-        message.stop()
-        message.then(message.result)
 
     def on_trouble(self, message: Trouble) -> None:
         message.stop()
@@ -325,11 +291,11 @@ class ChatScreen(Screen[None]):
             self.app.copy_to_clipboard(text)
             self._say(copied("The last reply", tmux, file))
 
-        self._in_thread(lambda: to_file_and_tmux(text, file), done)
+        self.in_thread(lambda: to_file_and_tmux(text, file), done)
 
     def action_fresh(self) -> None:
         if not self._refused("fresh"):
-            self._in_thread(self._read_card, self._begin)
+            self.in_thread(self._read_card, self._begin)
 
     def action_scroll(self, way: str) -> None:
         getattr(self.query_one("#talk", StreamPane), f"action_{way}")()

@@ -78,7 +78,7 @@ def title(state: State, number: int) -> Title:
     if state.phase is Phase.SWIPING and state.chosen == number:
         foot = " another reply "
     elif takes and len(takes.texts) > 1 and takes.at:
-        foot = f" another reply, {takes.at} of {len(takes.texts) - 1}: y takes it "
+        foot = f" another, {takes.at} of {len(takes.texts) - 1}: y takes it "
     elif number in state.corrected:
         foot = {"edited": " as you wrote it ", "swiped": " taken instead "}[state.corrected[number]]
     elif state.phase is not Phase.ASKING:
@@ -146,7 +146,7 @@ def status(state: State, beyond: str = "") -> list[Span]:
             parts.append((f"Reply {' and '.join(str(n + 1) for n in itself)} names itself: this round will not count. ", "warn"))
         parts.append(("Which one is her?", "strong"))
         if state.sides > 2:
-            parts.append((f"  1–{state.sides}, or ⏎ for the one you are at", "muted"))
+            parts.append((f"  1–{state.sides}, or ⏎ where you are", "muted"))
     elif state.phase is Phase.FAILED:
         parts += [(next(iter(state.errors.values()), state.engine_problem or "An engine failed."), "bad"), ("  r asks again.", "plain")]
     elif state.phase is Phase.VOTED and state.vote:

@@ -225,7 +225,7 @@ class ReviewScreen(Mending, GoingOn, Inspecting, Voting):
         if self.state.round and panes.together < panes.count:
             last = min(panes.count, panes.at + panes.together)
             on_screen = f"{panes.at + 1}–{last}" if panes.together > 1 else str(panes.at + 1)
-            beyond = f"{on_screen} of {panes.count} on screen: tab shows more"
+            beyond = f"{on_screen} of {panes.count} on screen: tab"
         self.query_one("#status", Lines).show([drawing.status(self.state, beyond) or " "])
 
     def on_panes_arranged(self) -> None:

@@ -23,6 +23,8 @@ class Voting(Asking):
 
     def _voted(self, vote: Vote) -> None:
         self.state.vote, self.state.tags, self.state.note = vote, [], ""
+        if vote.winner:
+            self.query_one(Panes).go(int(vote.verdict) - 1)
         self.enter(Phase.VOTED)
         sitting = self.state.sitting
         if sitting and sitting.ahead and not sitting.waiting:

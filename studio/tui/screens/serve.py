@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from studio.errors import StudioError
 from studio.persona.folder import Persona
 from studio.tui.actions import bindings_of
 from studio.tui.base import StudioScreen
+from studio.tui.clipboard import copied, to_file_and_tmux
 from studio.tui.dialogs import Choice, Choose, Confirm
 from studio.tui.look import Line, content, short_path
 from studio.tui.pulse import Pulse, Served
@@ -207,18 +207,11 @@ class ServeScreen(StudioScreen):
         served, _ = self.selected() or (None, "")
         file = self.persona.private / "address.txt"
 
-        def write() -> bool:
-            from studio.files import write_atomic
-
-            write_atomic(file, text)
-            return to_tmux(text)
-
         def done(tmux: bool) -> None:
             self.app.copy_to_clipboard(text)
-            way = "to tmux's and the terminal's clipboard" if tmux else "to the terminal's clipboard"
-            self.say(f"Address and key of {served.name if served else 'the server'} went {way}, and stand in {file}.")
+            self.say(copied(f"Address and key of {served.name if served else 'the server'}", tmux, file))
 
-        self.in_background(write, done)
+        self.in_background(lambda: to_file_and_tmux(text, file), done)
 
     def action_log(self) -> None:
         at, persona = self.selected(), self.persona
@@ -280,14 +273,3 @@ def server_log(persona: Persona, served: Served) -> list[Line]:
     except OSError as error:
         raise StudioError(f"The log {path} cannot be read: {error.strerror}.") from error
     return list(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
-
-
-def to_tmux(text: str) -> bool:
-    """Hand ``text`` to tmux's buffer and, by it, to the outer terminal. False outside tmux."""
-    if not os.environ.get("TMUX"):
-        return False
-    try:
-        done = subprocess.run(["tmux", "load-buffer", "-w", "-"], input=text.encode(), capture_output=True, timeout=2, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0

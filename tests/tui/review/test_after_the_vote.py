@@ -83,7 +83,7 @@ async def test_another_reply_is_taken_or_left(wen: Persona, engine: FakeEngine) 
         first = engine.requests[-2:]
         engine.scripts["m-base"] = Script(["Another", " one."])
         await judge.press("right_square_bracket")
-        await judge.until(lambda: "another reply, 1 of 1" in judge.app.text())
+        await judge.until(lambda: "another, 1 of 1" in judge.app.text())
         assert "Another one." in judge.app.text() and betters(wen) == []
         asked = engine.requests[-1]
         assert asked["model"] == "m-base" and asked["seed"] not in {r["seed"] for r in first} and asked["messages"] == first[0]["messages"]

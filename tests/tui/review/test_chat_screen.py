@@ -102,7 +102,7 @@ async def test_the_greeting_of_the_card_is_offered_and_copied(wen: Persona, engi
         await talk.say("tea")
         assert [m["role"] for m in engine.requests[-1]["messages"]] == ["assistant", "user"]
         await talk.pilot.press("escape", "y")
-        await talk.until(lambda: "is copied" in talk.app.text())
+        await talk.until(lambda: "copied to the terminal" in talk.app.text())
         assert talk.app.clipboard == "Sit down. The kettle is on."
         assert (wen.private / "copied.txt").read_text() == "Sit down. The kettle is on."
     assert on_disk(wen)[0] == ("assistant", "Wen nods.", "")

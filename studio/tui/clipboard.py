@@ -23,4 +23,4 @@ def to_file_and_tmux(text: str, file: Path) -> bool:
 
 def copied(what: str, tmux: bool, file: Path) -> str:
     """The sentence about it."""
-    return f"{what} is copied {'by tmux' if tmux else 'to the terminal'}, and stands in {file}."
+    return f"{what}: copied {'by tmux' if tmux else 'to the terminal'}, and written to {file}."
