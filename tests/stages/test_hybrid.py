@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from studio.stages.model import TOKENIZER_FILES, is_hybrid, load_model
+from studio.checkpoints.templates import template_for
+from studio.stages import pairs
+from studio.stages.model import TOKENIZER_FILES, is_hybrid, load_adapter, load_model, load_transformers_tokenizer
 
-from .conftest import MakeRun, done, events, losses
+from .conftest import MakeRun, done, events, losses, preference
+from .test_preference import margins
 
 
 @pytest.fixture
@@ -69,3 +72,18 @@ def test_a_hybrid_takes_an_adapter_on_all_its_layers(make_run: MakeRun, hybrid: 
     config = json.loads((run.parent.parent / "checkpoints" / "sft-1-e1-int4-rtn" / "config.json").read_text())
     assert not any("linear_attn" in str(group["targets"]) for group in config["quantization_config"]["config_groups"].values())
     assert any("linear_attn" in name for name in config["quantization_config"]["ignore"])
+
+
+def test_pairs_side_by_side_are_read_as_if_alone(make_run: MakeRun, hybrid: Path) -> None:
+    """Replies of unequal length are padded to go through together: no state of a hybrid may come from the padding."""
+    run = make_run("dpo", rank=2, alpha=4, length=128, batch=4, micro_batch=4, learning_rate=1e-2, train=preference(8), weights=hybrid)
+    inputs = json.loads((run / "inputs.json").read_text()) | {"parent_path": str(hybrid)}
+    (run / "inputs.json").write_text(json.dumps(inputs))
+    done(run)
+    rows = pairs.tokenized(preference(28)[24:], load_transformers_tokenizer(hybrid, trust=False), template_for(hybrid), 128).rows
+    assert len({len(row.prompt + row.chosen) for row in rows}) > 1
+    policy = load_adapter(load_model(hybrid, "float32", "sdpa", trust=False), str(run.parent.parent / "checkpoints" / "dpo-1-e1"), trainable=False)
+    by_hand = margins(policy.eval(), load_model(hybrid, "float32", "sdpa", trust=False).eval(), rows, 0.1)
+    before, *_, after = events(run, "eval")
+    assert before["val_margin"] == pytest.approx(0, abs=1e-6) and abs(after["val_margin"]) > 1e-3
+    assert sum(by_hand) / len(by_hand) == pytest.approx(after["val_margin"], rel=1e-2)
