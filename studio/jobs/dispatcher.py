@@ -8,6 +8,7 @@ instant is not forgotten. Killed at any moment it leaves nothing half done.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import time
@@ -28,6 +29,14 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self.shelf = Shelf()
+        self.runner = -1
+        """A descriptor of the runner started last: its end is worth a look before the next one is due."""
+
+    def rest(self) -> None:
+        over, _, _ = select.select([self.runner] if self.runner >= 0 else [], [], [], POLL)
+        if over:
+            os.close(self.runner)
+            self.runner = -1
 
     def step(self) -> bool:
         """Do what can be done now. Whether something is left to wait for."""
@@ -96,12 +105,20 @@ class Dispatcher:
                     number = status.attempts + 1
                     update_status(run.path, state=RUNNING, message="", started=time.time(), ended=0.0, attempts=number)
                     append_event(run.path, "state", state=RUNNING)
-                    _start_runner(run, number, descriptor)
+                    self._watch(_start_runner(run, number, descriptor))
         except (StudioError, OSError) as error:
             return f"Waiting: it could not be started. {error}"
         finally:
             os.close(descriptor)
         return ""
+
+    def _watch(self, pid: int) -> None:
+        if self.runner >= 0:
+            os.close(self.runner)
+        try:
+            self.runner = os.pidfd_open(pid)
+        except OSError:
+            self.runner = -1
 
     def _missing(self, run: Run) -> tuple[str, bool]:
         """What a run needs and is not there, and whether waiting cannot mend it."""
@@ -173,14 +190,15 @@ def _environment(run: Run) -> dict[str, str]:
     return dict(os.environ) | {processes.RUN_VARIABLE: str(run.path)}
 
 
-def _start_runner(run: Run, number: int, descriptor: int) -> None:
-    """Start the runner with the lease in hand, and wait until it has its own lock: from then on it is seen to be alive."""
+def _start_runner(run: Run, number: int, descriptor: int) -> int:
+    """Start the runner with the lease in hand, and wait until it has its own lock: from then on it is seen to be alive. Its pid."""
     ready, signal_ready = os.pipe()
     argv = processes.python("studio.jobs.runner", str(run.path), str(number), str(descriptor), str(signal_ready))
-    processes.detach(argv, run.path / "runner.log", _environment(run), keep=(descriptor, signal_ready))
+    started = processes.detach(argv, run.path / "runner.log", _environment(run), keep=(descriptor, signal_ready))
     os.close(signal_ready)
     os.read(ready, 1)  # returns on the runner's byte, or empty if it died
     os.close(ready)
+    return started.pid
 
 
 def main() -> None:
@@ -192,7 +210,7 @@ def main() -> None:
         try:
             with lock(home() / "locks" / "dispatcher.lock", wait=False):
                 while _step(dispatcher):
-                    time.sleep(POLL)
+                    dispatcher.rest()
         except BlockingIOError:
             return
         # Whoever added a run while we held the lock saw it held and left: look once more.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -90,6 +91,7 @@ def start(path: Path, number: int, lease: int) -> subprocess.Popen[bytes]:
 def wait(path: Path, job: subprocess.Popen[bytes], wishes: Wishes) -> int:
     """Wait for the job and pass on what is wished. Its exit code; negative for a signal."""
     deadline = None
+    its_end = os.pidfd_open(job.pid)
     while True:
         # As subreaper we are the parent of everything the job leaves behind: all of it is reaped, none stays a zombie.
         try:
@@ -107,7 +109,7 @@ def wait(path: Path, job: subprocess.Popen[bytes], wishes: Wishes) -> int:
             deadline = time.monotonic() + grace
         if deadline is not None and time.monotonic() > deadline:
             _signal_group(job.pid, signal.SIGKILL)
-        time.sleep(POLL)
+        select.select([its_end], [], [], POLL)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

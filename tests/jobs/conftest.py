@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,18 +29,33 @@ def jobs_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ["STUDIO_HOME"] = before
 
 
+@pytest.fixture
+def light(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is such a place: what is tested here is not the speed of the disk's syncs."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp(prefix="studio-test-", dir="/dev/shm"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(autouse=True)
-def studio_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def studio_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, light: Path) -> Path:
     """The home of the trained persona for tests that train for real; a fresh one for the others."""
-    home: Path = request.getfixturevalue("jobs_home") if "trained" in request.fixturenames else tmp_path_factory.mktemp("home")
+    if "trained" in request.fixturenames:
+        home: Path = request.getfixturevalue("jobs_home")
+    else:
+        home = light / "home"
+        home.mkdir()
     monkeypatch.setenv("STUDIO_HOME", str(home))
     return home
 
 
 @pytest.fixture
-def machine(studio_home: Path, tmp_path: Path) -> Iterator[Machine]:
+def machine(studio_home: Path, light: Path) -> Iterator[Machine]:
     """A machine with a queue of its own, whose stages are light processes (``stage.py``)."""
-    made = Machine(studio_home, tmp_path)
+    made = Machine(studio_home, light)
     yield made
     made.clear_away()
 

@@ -111,6 +111,9 @@ class Machine:
         pids = self.pids()
         for pid in pids:
             self.kill(pid)
+        deadline = time.monotonic() + 10
+        while any(processes.born(pid) for pid in pids) and time.monotonic() < deadline:
+            time.sleep(0.01)  # dying takes a moment, and a dying process still holds its locks
         return len(pids)
 
     def storm(self, seed: int, kills: int, between: float, kinds: tuple[str, ...] = ("stage", "runner", "dispatcher", "other")) -> None:

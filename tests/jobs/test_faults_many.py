@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
@@ -29,16 +27,8 @@ for _ in range(int(sys.argv[2])):
 """
 
 
-def test_row_17_a_thousand_runs_from_eight_writers(tmp_path: Path) -> None:
-    # In memory where there is such a place: three thousand syncs are the disk's business, not this test's.
-    folder = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else tmp_path))
-    try:
-        thousand(create("Wen", parent=folder))
-    finally:
-        shutil.rmtree(folder)
-
-
-def thousand(persona: Persona) -> None:
+def test_row_17_a_thousand_runs_from_eight_writers(light: Path) -> None:
+    persona = create("Wen", parent=light)
     writers = [python(WRITER, str(persona.root), "125") for _ in range(8)]
     said = [name for writer in writers for name in writer.communicate()[0].split()]
     assert len(said) == len(set(said)) == 1000, "two writers were given the same run"
