@@ -99,7 +99,13 @@ def append(persona: Persona, new: list[Pair]) -> None:
 
 
 def withdraw(persona: Persona, gone: set[str]) -> None:
-    """Take pairs out whose vote no longer stands. The caller holds the persona's lock."""
+    """Take pairs out whose vote no longer stands; they are kept in ``withdrawn.jsonl``, should it be the votes that were lost.
+
+    The caller holds the persona's lock.
+    """
+    for row in rows(persona) if gone else []:
+        if row.id in gone:
+            append_line(persona.preference / "withdrawn.jsonl", row)
     remove_rows(persona.preference, gone)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from studio.dialogue import store as dialogue_store
 from studio.errors import StudioError
-from studio.files import append_line
+from studio.files import append_line, read_lines
 from studio.persona.folder import Persona
 from studio.preference import store
 from studio.preference.pairs import from_votes, update
@@ -128,6 +128,7 @@ def test_a_vote_taken_back_takes_its_pair_along_and_leaves_added_ones(persona: P
     told = update(persona)
     assert (told.new, told.there, told.withdrawn, told.rows) == (0, 1, 1, 2)
     assert sorted(row.better for row in store.rows(persona)) == ["Black.", "Sit."]
+    assert [value["chosen"][0]["content"] for _, value in read_lines(persona.preference / "withdrawn.jsonl")] == ["Eat."]
 
 
 def test_a_pair_removed_by_hand_does_not_come_back(persona: Persona) -> None:
