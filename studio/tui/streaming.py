@@ -32,6 +32,9 @@ MEASURE = 92
 BAR = "▐"
 """The thumb of the scroll bar, in the last column of the pane."""
 
+STEPS = 8
+"""While text comes, the pane scrolls by this part of its height at a time: most flushes then draw a row or two and not all of them."""
+
 WHEEL = 3
 """Rows a turn of the mouse wheel moves."""
 
@@ -124,8 +127,8 @@ class StreamPane(Widget, can_focus=True, inherit_bindings=False):
         first = self._add(text)
         self._drop(range(first, before))
         height = self.size.height
-        if self.following and self.top != self._end:
-            self.top = self._end
+        if self.following and self.top < self._end:
+            self.top = self._end + (height // STEPS if self.writing else 0)
             self._redraw(0, height)
         else:
             self._redraw(first - self.top, min(height, len(self.rows) - self.top))
@@ -233,7 +236,7 @@ class StreamPane(Widget, can_focus=True, inherit_bindings=False):
         if rows <= height or not height:
             return (0, 0)
         length = max(1, height * height // rows)
-        start = round(self.top * (height - length) / max(1, rows - height))
+        start = round(min(self.top, rows - height) * (height - length) / max(1, rows - height))
         return (start, start + length)
 
     def render_lines(self, crop: Region) -> list[Strip]:

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from studio.engines.servers import Server
 
 TICKS = 15
-"""Flushes a second of all panes together."""
+"""Flushes a second at most."""
+
+PANE_FLUSHES = 40
+"""Panes drawn a second at most: four are flushed more rarely than two, so that a key waits no longer for them."""
 
 KEY_FIRST = 0.05
 """Seconds after a key in which the replies stand back, so that what the key did is drawn before them."""
@@ -199,10 +202,11 @@ class Asking(ReviewBase):
     def draw_from(self, panes: list[int]) -> None:
         """Begin to draw what the pacer hands out into these panes, which are emptied."""
         self.drawn, self.stood_back = panes, 0
+        self.ticker.stop()
+        self.ticker = self.set_interval(max(1 / TICKS, len(panes) / PANE_FLUSHES), self.tick)
         for number in panes:
             self.panes[number].writing = True
             self.panes[number].set_text("")
-        self.ticker.resume()
 
     def tick(self) -> None:
         """Draw what has come, for all sides by one measure; a round is complete when all of it is drawn and on disk."""

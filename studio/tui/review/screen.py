@@ -23,7 +23,6 @@ from studio.review.standing import standing
 from studio.tui.actions import bindings_of
 from studio.tui.look import Line, content
 from studio.tui.review import drawing
-from studio.tui.review.asking import TICKS
 from studio.tui.review.going_on import GoingOn
 from studio.tui.review.inspecting import Inspecting
 from studio.tui.review.lines import KeyHints, Lines, TwoSided
@@ -113,7 +112,7 @@ class ReviewScreen(Mending, GoingOn, Inspecting, Voting):
         yield KeyHints("review")
 
     def on_mount(self) -> None:
-        self.ticker = self.set_interval(1 / TICKS, self.tick, pause=True)
+        self.ticker = self.set_interval(1, self.tick, pause=True)
         self.draw()
         if self.given_review is None and not self.asked_for and not all_reviews(self.persona):
             self.call_after_refresh(self.action_new)

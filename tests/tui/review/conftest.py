@@ -20,7 +20,8 @@ def add_checkpoint(persona: Persona, name: str, stage: str = "sft") -> None:
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replies are drawn as soon as they come: a test does not read along."""
-    monkeypatch.setattr("studio.tui.review.screen.TICKS", 50)
+    monkeypatch.setattr("studio.tui.review.asking.TICKS", 50)
+    monkeypatch.setattr("studio.tui.review.asking.PANE_FLUSHES", 200)
     monkeypatch.setattr("studio.tui.chat.screen.TICKS", 50)
 
 
