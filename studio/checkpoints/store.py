@@ -128,8 +128,31 @@ def depends_on(persona: Persona, checkpoint_id: str) -> list[Checkpoint]:
     return [c for c in all_checkpoints(persona) if c.parent == checkpoint_id or checkpoint_id in c.merged]
 
 
+def in_use(persona: Persona, checkpoint: Checkpoint) -> str:
+    """Who needs a checkpoint at this moment, in words: a run that waits, is paused or runs, or a server; empty if nobody does."""
+    from studio.engines.giving_way import returning
+    from studio.engines.servers import running
+    from studio.jobs.runs import PAUSED, QUEUED, RUNNING, all_runs
+
+    for run in all_runs(persona):
+        if run.status.state not in (QUEUED, RUNNING, PAUSED):
+            continue
+        reads = {run.inputs.parent, Path(run.inputs.parent_path).name, Path(run.inputs.weights_path).name}
+        if checkpoint.id in reads or f'"{checkpoint.id}"' in run.recipe_text:
+            return f"{run.id} ({run.status.state}) starts from it; let it end or cancel it first"
+        if run.inputs.after and run.inputs.after == checkpoint.run and not run.inputs.parent:
+            return f"{run.id} waits for {checkpoint.run} and starts from what it makes; let it end or cancel it first"
+    for server in running(persona):
+        if checkpoint.id in server.models:
+            return f"{server.name} serves it; stop that first: studio serve stop {server.name}"
+    for note in returning():
+        if note.persona == str(persona.root) and checkpoint.id in note.checkpoints:
+            return f"{note.name} gave way to a run and comes back with it; stop the server for good first"
+    return ""
+
+
 def delete_checkpoint(persona: Persona, checkpoint_id: str) -> Checkpoint:
-    """Remove a checkpoint that nothing sits on. Its card stays in ``checkpoints/deleted.jsonl``."""
+    """Remove a checkpoint that nothing sits on and nobody uses. Its card stays in ``checkpoints/deleted.jsonl``."""
     from studio.files import append_line
 
     with persona.exclusive():
@@ -140,6 +163,8 @@ def delete_checkpoint(persona: Persona, checkpoint_id: str) -> Checkpoint:
             raise StudioError(f"{checkpoint.id} is an outside endpoint; take it away with: studio external remove {checkpoint.id}.")
         if children := depends_on(persona, checkpoint.id):
             raise StudioError(f"{checkpoint.id} is not deleted: {', '.join(c.id for c in children)} was made from it; delete that first.")
+        if user := in_use(persona, checkpoint):
+            raise StudioError(f"{checkpoint.id} is not deleted: {user}.")
         append_line(persona.checkpoints / "deleted.jsonl", checkpoint)
         doomed = Path(checkpoint.path)
         hidden = doomed.with_name(f".deleted-{doomed.name}")

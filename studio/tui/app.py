@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ from textual.screen import Screen
 
 from studio.errors import StudioError
 from studio.persona.folder import Persona, open_persona
+from studio.text import clean
 from studio.tui.actions import bindings_of
 from studio.tui.bars import TopBar
 from studio.tui.base import Failed, Finished, StudioScreen
@@ -103,6 +105,10 @@ class StudioApp(App[Path]):
 
     def on_pulse(self, pulse: Pulse) -> None:
         self.pulse = pulse
+        for sentence in pulse.news:
+            self.notify(clean(sentence), timeout=8, markup=False)
+        if pulse.rings:
+            self.bell()
         self.redraw_bars()
         if isinstance(self.screen, StudioScreen):
             self.screen.take_pulse(pulse)
@@ -135,6 +141,15 @@ class StudioApp(App[Path]):
                 self.pop_screen()
         else:
             self.switch_mode(mode)
+
+    def action_jobs(self) -> None:
+        """The jobs over whatever is there; it is still there behind them."""
+        from studio.tui.screens.train import TrainScreen
+
+        if self.persona is None:
+            self.notify("Open or make a persona first.", markup=False)
+        elif not isinstance(self.screen, TrainScreen):
+            self.push_screen(TrainScreen())
 
     async def action_back(self) -> None:
         if len(self.screen_stack) > 1:
@@ -184,6 +199,8 @@ def run(persona_root: Path | None = None, readonly: bool = False, mouse: bool = 
         raise StudioError("The app needs a terminal; everything it does can also be said as a command, see: studio --help.")
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # an inherited "ignore" would let the app spin on a dead terminal
     wanted = persona_root
+    if not readonly:
+        threading.Thread(target=_go_on, daemon=True).start()
     while True:
         persona = _find(wanted)
         app = StudioApp(persona, readonly, review)
@@ -194,6 +211,16 @@ def run(persona_root: Path | None = None, readonly: bool = False, mouse: bool = 
         if chosen is None:
             return app.return_code or 0
         wanted, review = chosen, None
+
+
+def _go_on() -> None:
+    """A queue that stood still (a reboot, a killed dispatcher) goes on when the studio is opened."""
+    from studio.jobs import queue
+
+    try:
+        queue.go_on()
+    except (StudioError, OSError):
+        pass
 
 
 def _find(root: Path | None) -> Persona | None:

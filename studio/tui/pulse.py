@@ -34,9 +34,13 @@ class Served(NamedTuple):
 class Pulse(Message):
     """How runs and servers stand now."""
 
-    def __init__(self, runs: list[Run], servers: list[Served], problem: str = "") -> None:
+    def __init__(self, runs: list[Run], servers: list[Served], problem: str = "", news: tuple[str, ...] = (), rings: bool = False) -> None:
         super().__init__()
         self.runs, self.servers, self.problem = runs, servers, problem
+        self.news = news
+        """Sentences about what has just happened: a run that ended, a server that gave way."""
+        self.rings = rings
+        """Whether the terminal's bell is wanted for it."""
 
     @property
     def active(self) -> Run | None:
@@ -78,6 +82,43 @@ def served(persona: Persona) -> list[Served]:
     return [Served(s.name, s.engine, s.base_url, tuple(s.models), s.state == "ready") for s in running(persona)]
 
 
+class News:
+    """What has happened between two looks."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, str] | None = None
+        self._gone: dict[str, str] = {}
+
+    def of(self, runs: list[Run]) -> tuple[tuple[str, ...], bool]:
+        """Sentences, and whether the bell rings: a run that was at work or in the queue has ended."""
+        ended = [run for run in runs if self._states and run.status.state in ENDED and self._states.get(run.id) in (RUNNING, QUEUED)]
+        self._states = {run.id: run.status.state for run in runs}
+        said = [f"{run.id} is {run.status.state}{': ' + run.status.message if run.status.message else '.'}" for run in ended]
+        return (*said, *self._servers()), bool(ended) and wants_bell()
+
+    def _servers(self) -> list[str]:
+        from studio.home import home
+
+        if not self._gone and not (home() / "returning.json").exists():
+            return []
+        from studio.engines.giving_way import returning
+
+        now = {note.id: f"{note.name} was stopped for {note.run.rpartition('/')[2]}" for note in returning()}
+        said = [f"{text}; it comes back after it." for key, text in now.items() if key not in self._gone]
+        said += [f"{text.partition(' was ')[0]} is started again, or was not wanted any more." for key, text in self._gone.items() if key not in now]
+        self._gone = now
+        return said
+
+
+def wants_bell() -> bool:
+    from studio.settings import settings
+
+    try:
+        return settings().notify.bell
+    except StudioError:
+        return True
+
+
 class Heart(threading.Thread):
     """The thread. ``beat`` makes it look at once."""
 
@@ -91,6 +132,7 @@ class Heart(threading.Thread):
 
     def run(self) -> None:
         last: object = None
+        news = News()
         known: dict[str, tuple[int, Run]] = {}
         while not self.over.is_set():
             if terminal_is_gone():
@@ -101,10 +143,11 @@ class Heart(threading.Thread):
                     runs, servers = look(self.persona, known)
                 except (StudioError, OSError) as error:
                     runs, servers, problem = [], [], str(error)
-                if (now := (runs, servers, problem)) != last:
+                said, rings = news.of(runs)
+                if (now := (runs, servers, problem)) != last or said:
                     last = now
                     try:
-                        self.app.post_message(Pulse(runs, servers, problem))
+                        self.app.post_message(Pulse(runs, servers, problem, said, rings))
                     except RuntimeError:
                         return
             self.wanted.wait(self.interval)

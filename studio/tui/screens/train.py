@@ -8,18 +8,27 @@ from textual.app import ComposeResult
 from textual.widgets import Static
 
 from studio.jobs import control
-from studio.jobs.runs import CANCELLED, DONE, ENDED, FAILED, INTERRUPTED, QUEUED, RUNNING, Run
+from studio.jobs.runs import AGAIN, CANCELLED, DONE, ENDED, FAILED, INTERRUPTED, PAUSED, QUEUED, RUNNING, SKIPPED, Run
 from studio.persona.folder import Persona
 from studio.text import count, duration, one_line
 from studio.tui.actions import bindings_of
-from studio.tui.base import StudioScreen
 from studio.tui.dialogs import Confirm
 from studio.tui.look import ago, content
 from studio.tui.pulse import Pulse
+from studio.tui.screens.queued import CHANGES, QueueActions
 from studio.tui.table import Column, Row, Table
 
-SIGNS = {QUEUED: "○", RUNNING: "●", DONE: "✓", FAILED: "✗", CANCELLED: "–", INTERRUPTED: "!"}
-STATE_KINDS = {QUEUED: "muted", RUNNING: "accent", DONE: "good", FAILED: "bad", CANCELLED: "muted", INTERRUPTED: "warn"}
+SIGNS = {QUEUED: "○", RUNNING: "●", DONE: "✓", FAILED: "✗", CANCELLED: "–", INTERRUPTED: "!", PAUSED: "=", SKIPPED: "·"}
+STATE_KINDS = {
+    QUEUED: "muted",
+    RUNNING: "accent",
+    DONE: "good",
+    FAILED: "bad",
+    CANCELLED: "muted",
+    INTERRUPTED: "warn",
+    PAUSED: "warn",
+    SKIPPED: "muted",
+}
 
 
 def bar(step: int, steps: int, width: int = 10) -> str:
@@ -35,14 +44,15 @@ def bar(step: int, steps: int, width: int = 10) -> str:
 def took(run: Run, now: float) -> str:
     if not run.status.started:
         return ""
-    return duration((run.status.ended if run.status.state in ENDED and run.status.ended else now) - run.status.started)
+    # A clock that was set back meanwhile makes no negative times.
+    return duration(max(0.0, (run.status.ended if run.status.state in ENDED and run.status.ended else now) - run.status.started))
 
 
 def why_not_retry(run: Run | None) -> str:
     if run is None:
         return "There is no run yet: c starts one on the lore, s one on the dialogue."
-    if run.status.state not in (FAILED, CANCELLED, INTERRUPTED):
-        return f"{run.id} is {run.status.state}; only failed, cancelled and interrupted runs are tried again."
+    if run.status.state not in AGAIN:
+        return f"{run.id} is {run.status.state}; only failed, cancelled, interrupted and skipped runs are tried again."
     return ""
 
 
@@ -66,20 +76,17 @@ def freeze_pairs(persona: Persona) -> str:
     return made + wrong
 
 
-class RunActions(StudioScreen):
-    """Retry and cancel, for the list and for one run."""
-
-    def chosen(self) -> Run | None:
-        raise NotImplementedError
+class RunActions(QueueActions):
+    """Retry, cancel and the queue, for the list and for one run."""
 
     def why_not(self, action: str) -> str:
-        if self.studio.readonly and (action in ("retry", "cancel", "pairs") or action.startswith("start_")):
+        if self.studio.readonly and (action in CHANGES or action == "pairs" or action.startswith("start_")):
             return "The app was opened to read only."
         if action == "retry":
             return why_not_retry(self.chosen())
         if action == "cancel":
             return why_not_cancel(self.chosen())
-        return ""
+        return self.why_not_queue(action)
 
     def action_retry(self) -> None:
         run, persona = self.chosen(), self.persona
@@ -91,7 +98,7 @@ class RunActions(StudioScreen):
         if self.refused("cancel") or run is None:
             return
         question = f"Stop {run.id}? It saves its state first, so that r can go on from there later."
-        if run.status.state == QUEUED:
+        if run.status.state in (QUEUED, PAUSED):
             question = f"Take {run.id} off the queue?"
 
         def answered(yes: bool | None) -> None:
