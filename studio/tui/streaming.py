@@ -35,6 +35,9 @@ BAR = "▐"
 STEPS = 8
 """While text comes, the pane scrolls by this part of its height at a time: most flushes then draw a row or two and not all of them."""
 
+BEYOND = -1
+"""Stands for every row after the last: they are drawn alike."""
+
 WHEEL = 3
 """Rows a turn of the mouse wheel moves."""
 
@@ -256,6 +259,7 @@ class StreamPane(Widget, can_focus=True, inherit_bindings=False):
         return found
 
     def _line(self, row: int, thumb: bool) -> Strip:
+        row = row if row < len(self.rows) else BEYOND
         strip = self._strips.get((row, thumb))
         if strip is None:
             if self._frame is None:
@@ -269,8 +273,7 @@ class StreamPane(Widget, can_focus=True, inherit_bindings=False):
                 for line_filter in filters:
                     content = content.apply_filter(line_filter, background)
             strip = Strip.join([left, content, right])
-            if row < len(self.rows):
-                self._strips[row, thumb] = strip
+            self._strips[row, thumb] = strip
         return strip
 
     def render_line(self, y: int) -> Strip:
@@ -280,7 +283,7 @@ class StreamPane(Widget, can_focus=True, inherit_bindings=False):
     def _draw_row(self, row: int, width: int, thumb: bool) -> Strip:
         style = self._style("")
         bar = Segment(BAR, self._style("rule")) if thumb else Segment(" ", style)
-        if row >= len(self.rows):
+        if row == BEYOND:
             return Strip([Segment(" " * max(0, width), style), bar], max(0, width) + 1)
         text = self.rows[row]
         if self.writing and row == len(self.rows) - 1:
