@@ -34,6 +34,9 @@ async def review(root: Path, checkpoints: list[str], prompt: str) -> None:
     app = StudioApp(open_persona(root), review=checkpoints)
     async with app.run_test(size=SIZE) as pilot:
         screen: Any = app.screen
+        await until(pilot, lambda: screen.state.sitting or app.screen is not screen)
+        if app.screen is not screen:  # how a new review is held
+            await pilot.press("enter")
         await until(pilot, lambda: screen.state.sitting and screen.state.served)
         await pilot.press("i")
         await pilot.press(*prompt, "enter")

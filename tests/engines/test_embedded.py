@@ -157,6 +157,8 @@ async def test_old_turns_are_left_out_until_it_fits(embedded: Server) -> None:
     assert dropped > 0 and kept == [talk[0], *talk[1 + dropped :]]
     assert kept[1]["role"] == "user"
     assert await client.count_tokens(embedded, "base", kept) <= 600
+    tokens = await client.prompt_tokens(embedded, "base", kept)
+    assert len(tokens) == await client.count_tokens(embedded, "base", kept) and "<|im_start|>" in tokens
     assert await client.count_tokens(embedded, "base", [talk[0], *talk[dropped - 1 :]]) > 600, "two more would not have fitted"
     assert await client.trim_history(embedded, "base", talk[:2], 600) == (talk[:2], 0)
     with pytest.raises(StudioError, match="last message alone"):

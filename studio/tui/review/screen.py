@@ -126,12 +126,20 @@ class ReviewScreen(Mending, GoingOn, Inspecting, Voting):
 
     # -- opening -------------------------------------------------------------------------------------------------------------------
 
-    def _open(self) -> Sitting:
-        review = self.given_review or resume(self.persona, self.asked_for, engine=self.engine)
-        return Sitting(self.persona, review)
+    def _open(self) -> Sitting | None:
+        """The sitting to go on with; None where a new review has to be begun."""
+        if self.given_review is None and self.asked_for:
+            newest = next(reversed(all_reviews(self.persona)), None)
+            if newest is None or set(newest.checkpoints) != set(self.asked_for):
+                return None
+        return Sitting(self.persona, self.given_review or resume(self.persona, self.asked_for, engine=self.engine))
 
-    def _opened(self, sitting: Sitting) -> None:
+    def _opened(self, sitting: Sitting | None) -> None:
         """A review is open: its oldest round without a vote is shown at once, engine or not."""
+        if sitting is None:
+            assert self.asked_for
+            self._begin(self.asked_for)
+            return
         self.state = State(sitting=sitting, system=self.state.system)
         if waiting := sitting.waiting:
             self.show_round(waiting[0])
@@ -152,28 +160,32 @@ class ReviewScreen(Mending, GoingOn, Inspecting, Voting):
         found = all_checkpoints(self.persona)
         marked = [n for n, c in enumerate(found) if sitting and c.id in sitting.review.checkpoints]
 
-        def held(names: list[str], manner: Manner | None) -> None:
+        def take(chosen: list[int] | None) -> None:
+            if chosen is None:
+                self._none_begun()
+            else:
+                self._begin([found[n].id for n in chosen])
+
+        question: Line = [("A new review. ", "strong"), ("Which checkpoints are compared?", "muted")]
+        self.app.push_screen(Marks(question, [(c.id, described(c)) for c in found], marked, least=2, most=8, noun="checkpoints"), take)
+
+    def _begin(self, names: list[str]) -> None:
+        """Ask how a new review of these checkpoints is held, and open it."""
+
+        def take(manner: Manner | None) -> None:
             if manner is None:
-                leave()
+                self._none_begun()
                 return
             self.state.phase = Phase.OPENING
             kinds: dict[str, Any] = {"panes": manner.panes, "reveal": manner.reveal, "talk": manner.talk}
             self.in_thread(lambda: Sitting(self.persona, open_review(self.persona, names, engine=self.engine, **kinds)), self._opened)
 
-        def take(chosen: list[int] | None) -> None:
-            if chosen is None:
-                leave()
-            else:
-                names = [found[n].id for n in chosen]
-                self.app.push_screen(AskManner(len(names)), lambda manner: held(names, manner))
+        self.app.push_screen(AskManner(len(names)), take)
 
-        def leave() -> None:
-            if self.state.sitting is None:
-                self.enter(Phase.IDLE)
-                self.say("No review yet: N chooses the checkpoints to compare.")
-
-        question: Line = [("A new review. ", "strong"), ("Which checkpoints are compared?", "muted")]
-        self.app.push_screen(Marks(question, [(c.id, described(c)) for c in found], marked, least=2, most=8, noun="checkpoints"), take)
+    def _none_begun(self) -> None:
+        if self.state.sitting is None:
+            self.enter(Phase.IDLE)
+            self.say("No review yet: N chooses the checkpoints to compare.")
 
     # -- drawing -------------------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from textual.app import App
 from textual.pilot import Pilot
 
 from studio.persona.folder import Persona
-from studio.review.rounds import Review
+from studio.review.rounds import Review, open_review
 from studio.tui.look import DARK
 from studio.tui.review.screen import ReviewScreen
 from studio.tui.review.state import Phase
@@ -78,7 +78,7 @@ class Judge:
 async def judging(
     persona: Persona, ids: list[str] | None = None, size: tuple[int, int] = (80, 24), review: Review | None = None
 ) -> AsyncIterator[Judge]:
-    screen = ReviewScreen(persona, ids, review)
+    screen = ReviewScreen(persona, ids, review or (open_review(persona, ids) if ids else None))
     app = Host(screen)
     async with app.run_test(size=size) as pilot:
         judge = Judge(app, screen, pilot)

@@ -240,6 +240,26 @@ async def test_without_a_review_one_chooses_the_checkpoints(wen: Persona, engine
     assert review.checkpoints == TWO and (review.panes, review.reveal, review.talk) == (2, "end", "shared")
 
 
+async def test_a_review_of_other_checkpoints_asks_how_it_is_held(wen: Persona, engine: FakeEngine) -> None:
+    ids = ["base", "cpt-1-e1", "sft-1-e2"]
+
+    async def opened(*keys: str) -> None:
+        screen = ReviewScreen(wen, ids)
+        app = Host(screen)
+        async with app.run_test(size=(80, 24)) as pilot:
+            judge = Judge(app, screen, pilot)
+            if keys:
+                await judge.until(lambda: "How is it held?" in app.text())
+                await judge.press(*keys)
+            await judge.until(lambda: screen.state.sitting and not screen.state.starting)
+            assert "Three checkpoints" in app.text()
+
+    await opened("1", "enter")
+    await opened()
+    (review,) = all_reviews(wen)
+    assert review.panes == 3 and review.checkpoints == ids
+
+
 async def test_an_engine_that_cannot_start_is_one_sentence_and_the_next_try_finds_one(wen: Persona, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pocket base is not made on this machine, so there is nothing to start."""
     monkeypatch.setenv("STUDIO_EXTERNAL_KEY", KEY)
