@@ -55,9 +55,11 @@ def _deal(arguments: Namespace, persona: Persona, names: list[str]) -> int:
     from studio.review import prompts
     from studio.review.ahead import Pool, add_prompts
 
-    opened = (
-        rounds.open_review(persona, names, engine=arguments.engine, panes=arguments.panes) if names else rounds.get_review(persona, arguments.review)
-    )
+    if names:
+        drawn = rounds.Sampling(arguments.temperature, arguments.top_p, arguments.max_tokens, arguments.repetition_penalty)
+        opened = rounds.open_review(persona, names, drawn, engine=arguments.engine, panes=arguments.panes)
+    else:
+        opened = rounds.get_review(persona, arguments.review)
     asked = prompts.written(persona, arguments.say)
     asked += prompts.probes(persona, arguments.probes) if arguments.probes else []
     asked += prompts.held_out(persona, arguments.held_out) if arguments.held_out else []

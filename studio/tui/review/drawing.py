@@ -23,6 +23,8 @@ def head(state: State) -> list[Span]:
         (f"{count(state.sitting.counted, 'vote')} · ", "muted"),
         (f"{number}{'blind' if state.blind else 'revealed'} · ", "muted"),
     ]
+    if state.round and state.round.ahead:
+        return [*facts, ("written ahead", "muted")]
     if state.engine_problem:
         return [*facts, ("engine ✗", "bad")]
     if state.starting:

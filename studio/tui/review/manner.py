@@ -1,4 +1,4 @@
-"""How a new review is held: how many replies side by side, when the names are shown, and what goes on after a vote."""
+"""How a new review is held: how many replies side by side, when the names are shown, what goes on after a vote, how replies are drawn."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ class Manner(NamedTuple):
     panes: int = 2
     reveal: str = "vote"
     talk: str = "shared"
+    temperature: float = 0.8
+    max_tokens: int = 300
 
 
 class AskManner(ModalScreen["Manner | None"]):
@@ -30,7 +32,7 @@ class AskManner(ModalScreen["Manner | None"]):
     AskManner .hint { color: $foreground 60%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(str(n), f"turn({n - 1})", show=False) for n in range(1, 4)),
+        *(Binding(str(n), f"turn({n - 1})", show=False) for n in range(1, 6)),
         Binding("enter", "take", show=False),
         Binding("escape,q", "leave", show=False),
     ]
@@ -42,14 +44,16 @@ class AskManner(ModalScreen["Manner | None"]):
             ("replies side by side", [(n, str(n)) for n in range(2, most + 1)]),
             ("names are shown", [("vote", "after each vote"), ("end", "only in the ranking")]),
             ("a talk goes on with", [("shared", "the reply that won, for all"), ("own", "each one's own reply")]),
+            ("temperature", [(t, f"{t:g}") for t in (0.8, 1.0, 1.2, 0.0, 0.3, 0.6)]),
+            ("longest reply", [(n, f"{n} tokens") for n in (300, 500, 60, 120)]),
         ]
-        self.at = [0, 0, 0]
+        self.at = [0] * len(self.lines)
 
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(content([("How is it held?", "strong")]))
             yield Static("", id="lines", markup=False)
-            yield Static("1 2 3: change · Enter: begin · Escape: leave", classes="hint", markup=False)
+            yield Static("1 to 5: change · Enter: begin · Escape: leave", classes="hint", markup=False)
 
     def on_mount(self) -> None:
         self._draw()
@@ -68,8 +72,8 @@ class AskManner(ModalScreen["Manner | None"]):
         self._draw()
 
     def action_take(self) -> None:
-        panes, reveal, talk = (choices[at][0] for (_, choices), at in zip(self.lines, self.at, strict=True))
-        self.dismiss(Manner(int(str(panes)), str(reveal), str(talk)))
+        chosen = (choices[at][0] for (_, choices), at in zip(self.lines, self.at, strict=True))
+        self.dismiss(Manner(*chosen))  # type: ignore[arg-type]
 
     def action_leave(self) -> None:
         self.dismiss(None)

@@ -17,7 +17,7 @@ from textual.containers import Vertical, VerticalScroll
 
 from studio.checkpoints.store import Checkpoint, all_checkpoints
 from studio.persona.folder import Persona
-from studio.review.rounds import Review, all_reviews, open_review
+from studio.review.rounds import Review, Sampling, all_reviews, open_review
 from studio.review.sitting import Sitting, resume
 from studio.review.standing import standing
 from studio.tui.actions import bindings_of
@@ -178,7 +178,8 @@ class ReviewScreen(Mending, GoingOn, Inspecting, Voting):
                 return
             self.state.phase = Phase.OPENING
             kinds: dict[str, Any] = {"panes": manner.panes, "reveal": manner.reveal, "talk": manner.talk}
-            self.in_thread(lambda: Sitting(self.persona, open_review(self.persona, names, engine=self.engine, **kinds)), self._opened)
+            drawn = Sampling(temperature=manner.temperature, max_tokens=manner.max_tokens)
+            self.in_thread(lambda: Sitting(self.persona, open_review(self.persona, names, drawn, engine=self.engine, **kinds)), self._opened)
 
         self.app.push_screen(AskManner(len(names)), take)
 
