@@ -99,23 +99,27 @@ def checkpoint(run: Run, size: int) -> str:
     return destination.name
 
 
-def start_children(kinds: list[str]) -> None:
-    """What launchers leave behind: ``worker`` writes to the same log, ``wiped`` has no environment, ``session`` has left the group."""
+def start_children(kinds: list[str], device: int) -> None:
+    """What launchers leave behind: ``worker`` writes to the same log, ``wiped`` has no environment, ``session`` has left the group.
+
+    Each is on the device, as workers are, and none has the lease's descriptor.
+    """
     for kind in kinds:
         subprocess.Popen(
             [sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"],
             env={} if kind == "wiped" else None,
             start_new_session=kind == "session",
+            pass_fds=(device,),
         )
 
 
-def train(run: Run, spec: dict[str, Any], story: Story, wish: StopWish) -> int:
+def train(run: Run, spec: dict[str, Any], story: Story, wish: StopWish, device: int) -> int:
     steps, every = int(spec.get("steps", 3)), int(spec.get("every", 1))
     size = int(spec.get("bytes", 64))
     state = resume.newest_state(run.path, PLAN)
     step, value = (state[1].step, int((state[0] / "value").read_text())) if state else (0, 1)
     story.event("resume", step=step) if state else story.phase("Training")
-    start_children(spec.get("children", []))
+    start_children(spec.get("children", []), device)
     wish.patient = True
     while step < steps:
         time.sleep(float(spec.get("seconds", 0.01)))
@@ -150,13 +154,13 @@ def main() -> int:
     wish.listen()
     run = read_run(Path(sys.argv[1]))
     spec = json.loads(run.recipe_text)
-    claim_device()
+    device = claim_device()
     if spec.get("deaf"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     story = Story(run.path, wish)
     try:
         (run.path / "result.json").unlink(missing_ok=True)
-        return train(run, spec, story, wish)
+        return train(run, spec, story, wish, device)
     except Stopped:
         return STOPPED
     except Exception as error:
