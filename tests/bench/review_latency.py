@@ -207,7 +207,7 @@ def following(rounds: int = 40, old: int = 5000) -> None:
                 terminal.press(b"1")
                 assert terminal.wait_for(b"Saved"), "the vote was not saved"
                 voted.append((time.perf_counter() - asked) * 1000)
-                terminal.idle(0.1)
+                terminal.idle(0.3)  # the names are read
                 asked = time.perf_counter()
                 terminal.press(b"\r")
                 assert terminal.wait_for(b"Question"), "no next round came"

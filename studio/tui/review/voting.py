@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from studio.review.rounds import Round
-from studio.review.sitting import PROBE
+from studio.review.sitting import PROBE, Sitting
 from studio.review.votes import TAGS, Verdict, Vote
 from studio.tui.dialogs import Ask
 from studio.tui.review.asking import Asking
@@ -18,7 +18,7 @@ class Voting(Asking):
         if self.refused(f"vote('{verdict}')") or state.sitting is None or state.round is None:
             return
         sitting, voted, tags, note = state.sitting, state.round, state.tags, state.note
-        self.enter(Phase.SAVING)
+        state.phase = Phase.SAVING
         self.at_desk(lambda: sitting.vote(voted, verdict, tags, note), self._voted)
 
     def _voted(self, vote: Vote) -> None:
@@ -29,7 +29,7 @@ class Voting(Asking):
         sitting = self.state.sitting
         if sitting and sitting.ahead and not sitting.waiting:
             # Dealt while the names are read: which round is worth most takes longer than a key should.
-            self.at_desk(sitting.deal_ahead, lambda dealt: self.draw_status())
+            self.set_timer(0.05, lambda: self.at_desk(lambda: next_of(sitting), lambda dealt: self.draw_status()))
 
     def action_choose(self, way: str) -> None:
         """An arrow: of two it votes, of more it moves."""
@@ -72,7 +72,7 @@ class Voting(Asking):
         if waiting := sitting.waiting:
             self.show_round(waiting[0])
         elif sitting.ahead:
-            self.at_desk(lambda: sitting.waiting[0] if sitting.waiting else sitting.deal_ahead(), self._dealt_ahead)
+            self.at_desk(lambda: next_of(sitting), self._dealt_ahead)
         else:
             probing = state.round is None or state.round.source.startswith(PROBE)
             state.round, state.errors = None, {}
@@ -109,7 +109,7 @@ class Voting(Asking):
             self.say("The round was dropped.")
         elif state.phase is Phase.WAITING and state.round:
             sitting, skipped = state.sitting, state.round
-            self.enter(Phase.SAVING)
+            state.phase = Phase.SAVING
             self.at_desk(lambda: sitting.vote(skipped, "skip"), lambda vote: self.onward())
         else:
             self.onward()
@@ -134,7 +134,7 @@ class Voting(Asking):
         question = Question(repeated.messages, repeated.source, tuple(side.checkpoint for side in repeated.sides), own)
         if state.phase is Phase.WAITING:
             # The round that is left behind gets a skip, so that it does not come back for a vote.
-            self.enter(Phase.SAVING)
+            state.phase = Phase.SAVING
             self.at_desk(lambda: sitting.vote(repeated, "skip"), lambda vote: self.ask(question))
         else:
             self.ask(question)
@@ -161,3 +161,9 @@ class Voting(Asking):
                 self.draw_status()
 
         self.app.push_screen(Ask([("Why? ", "strong"), ("A note for the coming vote.", "muted")], self.state.note), take)
+
+
+def next_of(sitting: Sitting) -> Round | None:
+    """The oldest round that waits, else one dealt from what was written ahead; None when all of that is asked."""
+    waiting = sitting.waiting
+    return waiting[0] if waiting else sitting.deal_ahead()
