@@ -47,18 +47,13 @@ def test_every_screen_of_the_registry_is_known_here() -> None:
     assert {action.screen for action in ACTIONS} == SCREENS.keys()
 
 
-@pytest.mark.parametrize("action", ACTIONS, ids=lambda a: f"{a.screen}.{a.id}")
-def test_every_row_has_its_method(action: Any) -> None:
-    method = getattr(screen_class(action.screen), f"action_{action.id.partition('(')[0]}", None)
-    assert callable(method), f"{action.screen} has no action_{action.id}"
-
-
-@pytest.mark.parametrize("action", ACTIONS, ids=lambda a: f"{a.screen}.{a.id}")
-def test_every_row_is_bound_on_its_screen(action: Any) -> None:
-    bound = {
-        key.strip() for b in screen_class(action.screen).BINDINGS if isinstance(b, Binding) and b.action == action.id for key in b.key.split(",")
-    }
-    assert set(action.keys.split(",")) <= bound
+@pytest.mark.parametrize("name", SCREENS)
+def test_every_row_has_its_method_and_is_bound_on_its_screen(name: str) -> None:
+    shown = screen_class(name)
+    for action in actions_of(name):
+        assert callable(getattr(shown, f"action_{action.id.partition('(')[0]}", None)), f"{name} has no action_{action.id}"
+        bound = {key.strip() for b in shown.BINDINGS if isinstance(b, Binding) and b.action == action.id for key in b.key.split(",")}
+        assert set(action.keys.split(",")) <= bound, action.id
 
 
 @pytest.mark.parametrize("name", SCREENS)
