@@ -11,6 +11,7 @@ from judge import Judge, judging
 from studio.persona.folder import Persona
 from studio.review.rounds import all_reviews, open_review, rounds
 from studio.review.votes import betters, votes
+from studio.snapshots import Snapshot
 from studio.tui.review.inspecting import Inspector
 from studio.tui.review.state import Phase
 from studio.tui.review.writing import Writing
@@ -215,6 +216,16 @@ async def test_another_system_prompt_for_the_coming_rounds(wen: Persona, engine:
     assert systems == [["Old."], ["New."], []] and wen.manifest.character.system_prompt == "Old."
 
 
+def held_out(persona: Persona) -> None:
+    """A frozen dialogue whose held-out part is one conversation."""
+    folder = persona.snapshots / "dialogue-0"
+    folder.mkdir(parents=True)
+    texts = (("user", "Who"), ("assistant", "Wen"), ("user", "And now"), ("assistant", "Sit."))
+    row = {"id": "7", "messages": [{"role": role, "content": text} for role, text in texts]}
+    (folder / "val.jsonl").write_bytes(msgspec.json.encode(row) + b"\n")
+    (folder / "snapshot.json").write_bytes(msgspec.json.encode(Snapshot("dialogue-0", "dialogue", {}, 1, 0.1, 0, 1, 0, 20, None, None)))
+
+
 async def test_where_prompts_come_from(wen: Persona, engine: FakeEngine) -> None:
     wen.card.write_bytes(msgspec.json.encode({"name": "Wen", "description": "x", "first_mes": "Sit, {{user}}."}))
     async with judging(wen, TWO) as judge:
@@ -238,10 +249,17 @@ async def test_where_prompts_come_from(wen: Persona, engine: FakeEngine) -> None
         await judge.vote("1")
         await choose(3)
         await judge.until(lambda: "studio dialogue build" in " ".join(judge.app.text().split()))
+        held_out(wen)
+        await choose(3)
+        await judge.until(lambda: "Which conversation?" in judge.app.text())
+        await judge.press("enter")
+        await judge.phase(Phase.WAITING)
+        assert [m["content"] for m in engine.requests[-1]["messages"]] == ["Who", "Wen", "And now"]
+        await judge.vote("1")
         await choose(4)
         await judge.until(lambda: judge.screen.query_one("#field").display)
         assert "Wen: Sit, You." in judge.app.text()
         await judge.press(*"hm", "enter")
         await judge.phase(Phase.WAITING)
         assert [m["content"] for m in engine.requests[-1]["messages"]] == ["Sit, You.", "hm"]
-    assert [r.source for r in rounds(wen, all_reviews(wen)[0])] == ["scene", "probe:p2", "greeting"]
+    assert [r.source for r in rounds(wen, all_reviews(wen)[0])] == ["scene", "probe:p2", "dialogue:7", "greeting"]
