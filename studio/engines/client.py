@@ -96,7 +96,7 @@ async def _sentences(server: Server) -> AsyncIterator[None]:
     except httpx.TimeoutException as error:
         raise StudioError(f"The server {server.name} did not answer in time; it may be busy with long prompts, or look at its log.") from error
     except httpx.HTTPError as error:
-        if server.engine != "external" and not servers.is_alive(server):
+        if server.engine != "external" and servers.has_died(server):
             raise StudioError(f"The server {server.name} died in the middle of the reply; what had come is kept. {_why(server)}") from error
         raise StudioError(f"The connection to {server.name} broke off in the middle of the reply; what had come is kept.") from error
 

@@ -277,6 +277,16 @@ def is_alive(server: Server) -> bool:
     return server.boot == _boot() and _born(server.pid) == server.born
 
 
+def has_died(server: Server, patience: float = 0.5) -> bool:
+    """Whether the server is dead or dies within ``patience`` seconds: a killed process closes its connections before it is gone."""
+    deadline = time.monotonic() + patience
+    while is_alive(server):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def _reap(pid: int) -> None:
     child = _children.get(pid)
     if child is not None and child.poll() is not None:  # type: ignore[attr-defined]
