@@ -102,7 +102,7 @@ def doctor(arguments: Namespace) -> int:
 
 
 def serve(arguments: Namespace, persona: Persona) -> None:
-    from studio.engines import servers
+    from studio.engines import giving_way, servers
     from studio.engines.sharing import ensure_served
 
     words = arguments.checkpoints
@@ -115,6 +115,9 @@ def serve(arguments: Namespace, persona: Persona) -> None:
             output.say(f"Key: the content of {servers.key_file(running[0])}")
         else:
             output.say("Nothing is served; start with: studio serve CKPT")
+        if not arguments.json:
+            for note in giving_way.returning():
+                output.say(f"{note.name} ({', '.join(note.checkpoints)}) gave way to {note.run.rpartition('/')[2]} and comes back after it.")
     elif words[0] == "stop":
         stopped = [
             server for server in servers.running(persona) if len(words) == 1 or server.name in words[1:] or set(words[1:]) & set(server.models)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from studio import launch
 from studio.checkpoints.store import delete_checkpoint
 from studio.errors import StudioError
 from studio.jobs import control, queue
 from studio.jobs.runs import DONE, FAILED, INTERRUPTED, update_status
+from studio.persona.folder import Persona
+from studio.recipes.files import resolve
 from studio.settings import settings
 from studio.tui.pulse import News
 from tests.jobs.machine import Machine, over, saved
@@ -95,3 +99,12 @@ def test_a_run_waits_for_the_room_it_was_planned_to_need(machine: Machine) -> No
     assert machine.wait(small, over).status.state == DONE, "what has no room holds up what has"
     assert "room on the disk" in machine.wait(huge, lambda r: r.status.message).status.message
     control.cancel(machine.persona, huge.id)
+
+
+def test_a_plan_that_wants_more_memory_than_there_is_warns(trained: Persona, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = resolve(trained, "cpt", settings=["length=64"])
+    assert not [text for text in launch.plan(trained, "cpt", recipe).warnings if "memory" in text]
+    (tmp_path / "device.json").write_text(json.dumps({"uuid": "GPU-of-paper", "name": "Paper 1", "total": 1 << 20}))
+    monkeypatch.setenv("STUDIO_DEVICE", str(tmp_path / "device.json"))
+    (warning,) = [text for text in launch.plan(trained, "cpt", recipe).warnings if "memory" in text]
+    assert "Paper 1 has 1.0 MB" in warning and "micro_batch" in warning
