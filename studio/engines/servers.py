@@ -22,7 +22,7 @@ from studio.checkpoints.store import Checkpoint, weights_root
 from studio.errors import StudioError
 from studio.files import lock, write_atomic, write_json
 from studio.jobs import lease, processes, queue
-from studio.persona.folder import Persona
+from studio.persona.folder import Persona, load_manifest
 from studio.text import one_line
 
 Engine = Literal["embedded", "vllm", "external"]
@@ -61,6 +61,8 @@ class Server(msgspec.Struct):
     """Longest conversation in tokens; 0 when unknown."""
     folder: str = ""
     """Where it lives; empty for an external one."""
+    run: str = ""
+    """Folder of the run that started it; empty if a person did. It goes with the run, unless that is done."""
 
     @property
     def path(self) -> Path:
@@ -240,6 +242,7 @@ def _launch(folder: Path, engine: Engine, argv: list[str], environment: dict[str
         started=time.time(),
         context=context,
         folder=str(folder),
+        run=os.environ.get(processes.RUN_VARIABLE, ""),
     )
     write_json(folder / "server.json", server)
     return server
@@ -448,6 +451,19 @@ def stop(server: Server) -> None:
     _clear(server)
     if lease.gpu():
         queue.go_on()  # a run may have waited for the device
+
+
+def stop_started_by(run: Path) -> None:
+    """Stop the servers a run has started and not lived to stop. Nothing is raised: this is clearing away."""
+    root = run.parent.parent
+    if not (root / ".studio" / "servers").is_dir():
+        return
+    try:
+        for server in running(Persona(root, load_manifest(root))):
+            if server.run == str(run):
+                stop(server)
+    except (StudioError, OSError):
+        pass
 
 
 def _is_free(port: int) -> bool:

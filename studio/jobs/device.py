@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from studio.home import known_personas
 from studio.jobs import processes
 from studio.text import one_line, size
 
@@ -125,11 +126,14 @@ def _command(pid: int) -> str:
 
 
 def is_ours(pid: int) -> bool:
-    """Whether a process was started by the studio for a run or as a server."""
+    """Whether a process was started for a run or as a server by this studio: another home's, another person's, is a stranger."""
     try:
-        return f"\0{processes.RUN_VARIABLE}=".encode() in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
+    mark = f"{processes.RUN_VARIABLE}=".encode()
+    folder = next((Path(os.fsdecode(entry[len(mark) :])) for entry in environment if entry.startswith(mark)), None)
+    return folder is not None and any(folder.is_relative_to(root) for root in known_personas())
 
 
 def foreign() -> list[Process]:

@@ -162,6 +162,11 @@ def _stranger() -> str:
         return ""
     processes.end([p.pid for p in reading.processes if device.is_ours(p.pid)], grace=2.0)
     strangers = device.foreign()
+    if strangers:
+        from studio.engines import giving_way
+
+        giving_way.holding()  # looking for servers ends what a dead one left behind, known by its log where its environment is wiped
+        strangers = device.foreign()
     if not strangers:
         return ""
     others = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""

@@ -137,6 +137,8 @@ def finish(path: Path) -> Run:
     """Record how a run ended, under its ``changing`` lock. StudioError if that cannot be written: the next to look does it then."""
     run = read_run(path)
     verdict = judge(run)
+    if verdict.state != DONE:
+        _clear_servers(path)
     if verdict.again:
         clear_leftovers(path)
         status = update_status(path, state=QUEUED, message=verdict.message, ended=0.0, requeues=run.status.requeues + 1)
@@ -150,6 +152,14 @@ def finish(path: Path) -> Run:
     if not verdict.again and verdict.state != PAUSED:
         notify.tell(run)
     return run
+
+
+def _clear_servers(path: Path) -> None:
+    """An engine that the run had started for itself would hold the device against everybody, the run itself first of all."""
+    if (path.parent.parent / ".studio" / "servers").is_dir():
+        from studio.engines.servers import stop_started_by
+
+        stop_started_by(path)
 
 
 def clear_leftovers(path: Path) -> None:

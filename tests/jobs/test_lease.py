@@ -60,12 +60,47 @@ def test_row_11_a_strangers_process_is_named_and_waited_for_and_never_killed(mac
     machine.report("row 11")
 
 
-def test_a_survivor_of_our_own_is_no_stranger_and_is_ended(machine: Machine, gpu: Any) -> None:
-    lost = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={processes.RUN_VARIABLE: "/gone"}, start_new_session=True)
-    gpu((lost.pid, "python", 1 << 30))
-    assert device.is_ours(lost.pid) and device.foreign() == []
-    assert machine.wait(machine.queue(steps=1), over).status.state == DONE
-    assert lost.wait(10) != 0
+def test_a_survivor_of_our_own_is_ended_and_another_studios_is_a_stranger(machine: Machine, gpu: Any) -> None:
+    def lost(folder: str) -> subprocess.Popen[bytes]:
+        code = [sys.executable, "-c", "import time; time.sleep(600)"]
+        return subprocess.Popen(code, env={processes.RUN_VARIABLE: folder}, start_new_session=True)
+
+    ours, theirs = lost(f"{machine.persona.root}/runs/cpt-77"), lost("/home/somebody/persona/runs/cpt-1")
+    try:
+        gpu((ours.pid, "python", 1 << 30), (theirs.pid, "python", 2 << 30))
+        assert device.is_ours(ours.pid) and [process.pid for process in device.foreign()] == [theirs.pid]
+        run = machine.queue(steps=1)
+        machine.wait(run, lambda r: str(theirs.pid) in r.status.message)
+        assert ours.wait(10) != 0 and theirs.poll() is None, "another studio's process was killed"
+        gpu()
+        assert machine.wait(run, over).status.state == DONE
+    finally:
+        for process in (ours, theirs):
+            process.kill()
+            process.wait()
+
+
+def test_a_server_that_a_run_started_for_itself_goes_with_it(machine: Machine, gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is killed while an engine of its own is up: the device is free again, and a server of the person's own stays."""
+
+    def launch(run: str) -> servers.Server:
+        with servers._new_folder(machine.persona, "embedded") as folder, monkeypatch.context() as patch:
+            if run:
+                patch.setenv(processes.RUN_VARIABLE, run)
+            argv = [sys.executable, "-c", "import time; time.sleep(600)"]
+            return servers._launch(folder, "embedded", argv, dict(os.environ), "key", 9, ["base"], 512)
+
+    run = machine.queue(steps=400, seconds=0.05, every=1000)
+    machine.wait(run, running)
+    monkeypatch.setattr(lease, "gpu", lambda: "")  # it holds the run's own lease in life; here only that it is found and ended counts
+    its_own, the_persons = launch(str(run.path)), launch("")
+    machine.kill(machine.pid("stage", run))
+    assert machine.wait(run, over).status.state == "interrupted"
+    try:
+        assert [server.name for server in servers.running(machine.persona)] == [the_persons.name]
+        assert not servers.is_alive(its_own)
+    finally:
+        servers.stop(the_persons)
 
 
 def test_a_server_gives_way_to_a_run_and_comes_back(machine: Machine, gpu: Any) -> None:
