@@ -254,7 +254,7 @@ class Asking(ReviewBase):
             self.enter(Phase.VOTED if state.phase is Phase.SWIPING else Phase.FAILED if state.round else Phase.IDLE)
         elif state.phase in (Phase.SAVING, Phase.OPENING):
             self.enter(Phase.WAITING if state.phase is Phase.SAVING else Phase.IDLE)
-        if message.engine:
+        if message.engine and state.phase is not Phase.VOTED:
             self.draw()
         else:
             self.say(message.sentence)
