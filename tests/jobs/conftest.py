@@ -14,7 +14,7 @@ from studio.checkpoints.fetch import fetch_base
 from studio.lore import build
 from studio.persona.folder import Persona, create
 from tests.conftest import LORE
-from tests.jobs.machine import Machine
+from tests.jobs.machine import ROOT, Machine
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +53,9 @@ def studio_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.fixture
-def machine(studio_home: Path, light: Path) -> Iterator[Machine]:
+def machine(studio_home: Path, light: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """A machine with a queue of its own, whose stages are light processes (``stage.py``)."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     made = Machine(studio_home, light)
     yield made
     made.clear_away()

@@ -25,11 +25,17 @@ ROOT = Path(__file__).parents[2]
 class Machine:
     def __init__(self, home: Path, folder: Path) -> None:
         self.home, self.folder = home, folder
-        self.settings: dict[str, Any] = {}
         self.configure()
         self.persona = create("Wen", parent=folder)
         self.injected: Counter[str] = Counter()
         """Faults by kind, for the count that is printed at the end."""
+
+    @classmethod
+    def around(cls, home: Path, persona: Persona) -> Machine:
+        """The hands alone, for a persona and a home that are there already and whose stages are the real ones."""
+        made = cls.__new__(cls)
+        made.home, made.folder, made.persona, made.injected = home, persona.root.parent, persona, Counter()
+        return made
 
     def configure(self, **tables: dict[str, Any]) -> None:
         """Write ``config.toml``: the light stage, and what is said in tables of it."""

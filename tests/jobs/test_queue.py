@@ -7,11 +7,12 @@ import pytest
 from studio import chain, launch
 from studio.cli.main import main as studio
 from studio.errors import StudioError, UsageError
+from studio.home import home
 from studio.jobs import control, queue
 from studio.jobs.runs import CANCELLED, DONE, PAUSED, QUEUED, RUNNING, SKIPPED, read_run
 from studio.persona.folder import Persona
 from studio.recipes.files import resolve
-from tests.jobs.machine import Machine, over, running
+from tests.jobs.machine import Machine, over, running, saved
 
 
 def order(machine: Machine) -> list[str]:
@@ -114,15 +115,14 @@ def test_one_command_trains_quantizes_and_serves_across_a_restart(trained: Perso
     """Real stages on the pocket base; everything is killed in the middle of the first and found again by opening the studio."""
     from studio.engines import servers
 
-    machine = Machine.__new__(Machine)
-    machine.home, machine.persona, machine.injected = control.home(), trained, __import__("collections").Counter()
+    machine = Machine.around(home(), trained)
     small = ["epochs=2", "length=64", "batch=4", "evals_per_epoch=1", "learning_rate=1e-3", "gradient_checkpointing=false", "saves_per_epoch=4"]
     settings = [word for value in (*small, "quantize.scheme=int4-rtn") for word in ("--set", value)]
     assert studio(["-p", str(trained.root), "train", "cpt", "--then", "quantize", "--then", "serve", *settings]) == 0
     runs = [run for run in control.runs(trained) if run.status.state in (QUEUED, RUNNING)]
     assert [run.inputs.stage for run in runs] == ["cpt", "quantize", "serve"]
     assert [run.inputs.after for run in runs] == ["", runs[0].id, runs[1].id]
-    machine.wait(runs[0], lambda r: any(event["kind"] == "saved" for event in __import__("studio.jobs.runs").jobs.runs.read_events(r.path)), 180)
+    machine.wait(runs[0], saved, 180)
     machine.kill_everything()
     queue.go_on()
     ended = [machine.wait(run, over, 240) for run in runs]
