@@ -9,8 +9,11 @@ import pytest
 
 from studio.checkpoints.store import all_checkpoints
 from studio.dialogue.store import add as add_dialogue
+from studio.files import write_json
 from studio.home import remember_persona
-from studio.jobs import control
+from studio.jobs import control, queue
+from studio.jobs.attempt import Attempt
+from studio.jobs.processes import Identity, boot_id
 from studio.jobs.runs import QUEUED, append_event, update_status
 from studio.lore.sources import files
 from studio.persona.folder import Persona, create, open_persona
@@ -185,13 +188,14 @@ async def test_a_training_is_planned_changed_and_queued(persona: Persona) -> Non
 
 @pytest.mark.usefixtures("no_dispatcher")
 async def test_cancel_asks_first_and_retry_queues_again(persona: Persona) -> None:
+    queue.pause()  # what is queued here is not to be started for real
     path = make_run(persona, state="running")
     update_status(path, state=QUEUED, started=0.0, ended=0.0)
     app = StudioApp(persona)
     async with app.run_test() as pilot:
         await settled(pilot)
         await press(pilot, "4", "r")
-        assert "only failed, cancelled and interrupted runs" in said(app)
+        assert "only failed, cancelled, interrupted and skipped runs" in said(app)
         assert "Take cpt-2 off the queue?" in await press(pilot, "x")
         await press(pilot, "n")
         assert control.run(persona, "cpt-2").status.state == QUEUED
@@ -203,6 +207,7 @@ async def test_cancel_asks_first_and_retry_queues_again(persona: Persona) -> Non
 
 async def test_a_run_whose_process_died_is_told_from_its_files(persona: Persona) -> None:
     path = make_run(persona, state="running")
+    write_json(path / "attempt.json", Attempt(number=0, step=0, runner=Identity(pid=1, born=1, boot=boot_id())))
     append_event(path, "step", step=61, epoch=1.0, loss=3.1, learning_rate=1e-5, grad_norm=1.0, tokens=1, tokens_per_s=1.0)
     with (path / "events.jsonl").open("ab") as file:
         file.write(b'{"t": 1, "kind": "step", "st')
@@ -211,7 +216,7 @@ async def test_a_run_whose_process_died_is_told_from_its_files(persona: Persona)
         await settled(pilot)
         text = await press(pilot, "4", "enter")
         assert "! cpt-2 interrupted" in text
-        assert "Interrupted before its end" in text
+        assert "It and its supervisor were killed before it had saved anything new" in text
         assert "◆" in text and "OVER 10 %" in text
 
 
