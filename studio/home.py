@@ -32,3 +32,12 @@ def samples() -> Path:
     """The folder of the personas that come with the studio."""
     packaged = Path(__file__).parent / "_personas"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "personas"
+
+
+def bf16_instructions() -> bool:
+    """Whether the processor multiplies bf16 by itself. Where it does not, float32 is several times faster."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

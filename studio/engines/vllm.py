@@ -22,6 +22,7 @@ from studio.checkpoints.templates import stop_tokens, template_for
 from studio.engines.environment import ServingEnvironment
 from studio.errors import StudioError
 from studio.files import write_atomic, write_json
+from studio.home import bf16_instructions
 from studio.text import one_line, size
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -123,6 +124,8 @@ def prepare(
         argv.append("--max-num-seqs=8")  # more "exceeds available Mamba cache blocks" on small cards
     if environment.kind == "cpu":
         argv.append("--enforce-eager")
+        if not config.get("quantization_config") and not bf16_instructions():
+            argv.append("--dtype=float32")
     elif memory := gpu_memory():
         argv.append(f"--gpu-memory-utilization={memory_share(memory, share)}")
     return argv

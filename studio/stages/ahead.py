@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from studio.errors import StudioError
@@ -15,6 +16,9 @@ from studio.stages.story import Story
 
 def write_replies(run: Run, recipe: Ahead, story: Story) -> int:
     """Write the review's missing replies; returns how many there are. StudioError if a checkpoint could not answer all."""
+    # The few threads of a stage are for its own arithmetic; the engine it starts chooses for itself.
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
+        os.environ.pop(name, None)
     persona = open_persona(Path(run.inputs.persona))
     told = ""
     written = 0

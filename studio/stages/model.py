@@ -12,6 +12,7 @@ from studio.checkpoints.base import check_tokenizer, count_parameters, load_toke
 from studio.checkpoints.templates import Template, stop_tokens, template_for
 from studio.errors import StudioError
 from studio.files import write_json
+from studio.home import bf16_instructions
 from studio.jobs.runs import Inputs
 from studio.recipes.schema import Cpt, Preference, Sft, Training
 from studio.stages.story import Story
@@ -64,11 +65,7 @@ def bf16_pays() -> bool:
 
     if on_cuda():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return bf16_instructions()
 
 
 def choose_precision(recipe: Training, parameters: int) -> Precision:
