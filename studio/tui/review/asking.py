@@ -193,7 +193,7 @@ class Asking(ReviewBase):
             begun = pacer.begun
             pacer.arrive(side, text)
             if not begun and pacer.begun:
-                self.call_next(self.tick)
+                self.call_next(self.flush)
 
         return arrive
 
@@ -209,10 +209,14 @@ class Asking(ReviewBase):
             self.panes[number].set_text("")
 
     def tick(self) -> None:
-        """Draw what has come, for all sides by one measure; a round is complete when all of it is drawn and on disk."""
+        """Draw what has come, unless a key was just pressed: its answer comes first."""
         if time.monotonic() - self.pressed < KEY_FIRST and self.stood_back < PATIENCE:
             self.stood_back += 1
-            return
+        else:
+            self.flush()
+
+    def flush(self) -> None:
+        """Draw what has come, for all sides by one measure; a round is complete when all of it is drawn and on disk."""
         self.stood_back = 0
         panes = self.panes
         for number, piece, reply in zip(self.drawn, self.pacer.tick(), self.pacer.replies, strict=True):
