@@ -70,6 +70,10 @@ class Card:
         texts = [self.field("first_mes"), *(t for t in (others if isinstance(others, list) else []) if isinstance(t, str))]
         return list(dict.fromkeys(self.fill(text, user).strip() for text in texts if text.strip()))
 
+    def told(self, user: str, *names: str) -> str:
+        """Some of its fields as one text, names filled in; what is empty is left out."""
+        return "\n\n".join(self.fill(text, user).strip() for name in names if (text := self.field(name)).strip())
+
     def as_spec(self, version: Literal[2, 3]) -> dict[str, Any]:
         """The card in the layout of V2 or V3. Every field it has goes along, also those that the other version does not know."""
         data = {**dict.fromkeys(V1_FIELDS, ""), **EMPTY_V2, **self.data}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from studio.errors import StudioError
+from studio.persona.cards import read_card
 from studio.review import prompts
 from studio.review.probes import Probe, load_probes
 from studio.review.sitting import PROBE
@@ -13,6 +15,9 @@ from studio.tui.review.asking import Asking
 from studio.tui.review.prompt import PromptField
 from studio.tui.review.state import Messages, Question, Talk
 from studio.tui.review.writing import Writing
+
+CARD_FIELDS = ("description", "personality", "scenario")
+CARD_FIELDS_SAID = "description, personality, scenario"
 
 HELD_OUT = 60
 """Held-out conversations offered at a time."""
@@ -166,5 +171,30 @@ class GoingOn(Asking):
                     self.state.talk.messages = [*self.begin("")[:-1], *turns]
                 self.say("The coming rounds are asked under this; the persona's own prompt stays as it is.")
 
-        question = [("System prompt and author's note ", "strong"), ("for the coming rounds of this sitting.", "muted")]
-        self.app.push_screen(Writing(question, before, empty=True), take)
+        def write(text: str) -> None:
+            question = [("System prompt and author's note ", "strong"), ("for the coming rounds of this sitting.", "muted")]
+            self.app.push_screen(Writing(question, text, empty=True), take)
+
+        def chosen(start: str | None) -> None:
+            if start is not None:
+                write(starts[start])
+
+        starts = {"now": before, **self._card_texts()}
+        if len(starts) == 1:
+            write(before)
+            return
+        choices = [Choice("now", "as it is now"), Choice("prompt", "the card's own prompt"), Choice("fields", "the card's fields", CARD_FIELDS_SAID)]
+        self.app.push_screen(Choose("What should they be told? You can change it then.", [c for c in choices if c.key in starts]), chosen)
+
+    def _card_texts(self) -> dict[str, str]:
+        """What the card offers to be told: its own prompt, and its description, personality and scenario."""
+        if not self.persona.card.is_file():
+            return {}
+        try:
+            card = read_card(self.persona.card)
+        except StudioError as error:
+            self.say(str(error))
+            return {}
+        user = self.persona.manifest.character.user
+        texts = {"prompt": card.told(user, "system_prompt"), "fields": card.told(user, *CARD_FIELDS)}
+        return {name: text for name, text in texts.items() if text}

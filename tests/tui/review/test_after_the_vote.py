@@ -216,6 +216,20 @@ async def test_another_system_prompt_for_the_coming_rounds(wen: Persona, engine:
     assert systems == [["Old."], ["New."], []] and wen.manifest.character.system_prompt == "Old."
 
 
+async def test_the_cards_fields_can_be_told_and_are_recorded_with_the_vote(wen: Persona, engine: FakeEngine) -> None:
+    wen.card.write_bytes(msgspec.json.encode({"name": "Wen", "description": "{{char}} keeps lost things.", "scenario": "Rain.", "first_mes": "Sit."}))
+    async with judging(wen, TWO) as judge:
+        await judge.ask("one")
+        await judge.vote("1")
+        await judge.press("m", "down", "enter")  # a card without a prompt of its own offers its fields
+        await judge.until(lambda: "keeps lost things" in judge.app.text())
+        await judge.press("ctrl+s")
+        await judge.ask("two")
+        await judge.vote("1")
+    told = [m["content"] for m in votes(wen)[-1].messages if m["role"] == "system"]
+    assert told == ["Wen keeps lost things.\n\nRain."]
+
+
 def held_out(persona: Persona) -> None:
     """A frozen dialogue whose held-out part is one conversation."""
     folder = persona.snapshots / "dialogue-0"
