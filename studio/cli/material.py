@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -89,6 +91,14 @@ def checked(faults: list[Fault], as_json: bool) -> None:
     output.say(f"{count(len(faults), 'fault')} found." if faults else "Nothing obvious is wrong.")
 
 
+def facts(found: Mapping[str, Any], as_json: bool) -> None:
+    """Counts by name, as ``stats`` tells them."""
+    if as_json:
+        output.json(found)
+    else:
+        output.table(("", ""), found.items())
+
+
 def built(snapshot: Snapshot, as_json: bool) -> None:
     if as_json:
         output.json(snapshot)
@@ -136,11 +146,7 @@ def dialogue(arguments: Namespace, persona: Persona) -> int | None:
         case "check":
             checked(checks.check(persona), arguments.json)
         case "stats":
-            found = checks.stats(persona)
-            if arguments.json:
-                output.json(found)
-            else:
-                output.table(("", ""), found.items())
+            facts(checks.stats(persona), arguments.json)
         case "show":
             row = store.get_row(persona, arguments.row)
             if arguments.json:

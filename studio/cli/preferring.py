@@ -23,11 +23,7 @@ def preference(arguments: Namespace, persona: Persona) -> int | None:
         case "check":
             material.checked(checks.check(persona), arguments.json)
         case "stats":
-            found = checks.stats(persona)
-            if arguments.json:
-                output.json(found)
-            else:
-                output.table(("", ""), found.items())
+            material.facts(checks.stats(persona), arguments.json)
         case "show":
             row = store.get_row(persona, arguments.row)
             if arguments.json:

@@ -151,8 +151,8 @@ def tidy(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip().encode("utf-8", "replace").decode()
 
 
-def _mend(messages: list[Message], report: AddReport) -> list[Message]:
-    """Empty turns are dropped, neighbours of one side joined, turns after her last cut off: each counted. Raises BadRow if she never speaks."""
+def joined(messages: list[Message], report: AddReport) -> list[Message]:
+    """The turns tidied: empty ones are dropped, neighbours of one side joined, each counted. Raises BadRow for a system message inside."""
     kept: list[Message] = []
     for message in messages:
         content = tidy(message.content)
@@ -166,6 +166,12 @@ def _mend(messages: list[Message], report: AddReport) -> list[Message]:
             report.changed["turns of one side joined"] += 1
         else:
             kept.append(Message(message.role, content, message.name))
+    return kept
+
+
+def _mend(messages: list[Message], report: AddReport) -> list[Message]:
+    """The turns joined, those after her last cut off and counted. Raises BadRow if she never speaks."""
+    kept = joined(messages, report)
     while kept and kept[-1].role == "user":
         kept.pop()
         report.changed["unanswered last turn cut off"] += 1

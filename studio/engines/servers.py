@@ -237,8 +237,8 @@ def _launch(folder: Path, engine: Engine, argv: list[str], environment: dict[str
         models={name: name for name in ids},
         port=port,
         pid=child.pid,
-        born=_born(child.pid) or 0,
-        boot=_boot(),
+        born=processes.born(child.pid) or 0,
+        boot=processes.boot_id(),
         started=time.time(),
         context=context,
         folder=str(folder),
@@ -259,25 +259,12 @@ def _choose_port(asked: int | None) -> int:
         return number
 
 
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def _born(pid: int) -> int | None:
-    """Start time of a living process in clock ticks since boot; None if it is gone or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return None if fields[0] in (b"Z", b"X") else int(fields[19])
-    except (OSError, IndexError, ValueError):
-        return None
-
-
 def is_alive(server: Server) -> bool:
     """Whether the server's own process lives (an external one always counts as alive)."""
     if server.engine == "external":
         return True
     _reap(server.pid)
-    return server.boot == _boot() and _born(server.pid) == server.born
+    return processes.Identity(server.pid, server.born, server.boot).lives()
 
 
 def has_died(server: Server, patience: float = 0.5) -> bool:
@@ -314,9 +301,9 @@ def running(persona: Persona) -> list[Server]:
         elif is_alive(server):
             found.append(server)
         else:
-            if server.boot == _boot():
+            if server.boot == processes.boot_id():
                 processes.end(processes.members(path), grace=1.0)
-            if server.state == "ready" or time.time() - server.started > 600 or server.boot != _boot():
+            if server.state == "ready" or time.time() - server.started > 600 or server.boot != processes.boot_id():
                 _clear(server)
     return sorted(found, key=lambda server: (server.started, server.name))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from studio.dialogue.formats import BadRow, Message, message_of, messages_of, read_objects, tidy, told
+from studio.dialogue.formats import BadRow, Message, joined, message_of, messages_of, read_objects, tidy, told
 from studio.preference.store import Pair, make_pair
 from studio.reports import AddReport, Fault
 
@@ -74,18 +74,7 @@ def _checked(prompt: list[Message], chosen: list[Message], rejected: list[Messag
         raise BadRow("empty reply", f"the {'chosen' if not better else 'rejected'} reply has no text")
     if better == worse:
         raise BadRow("identical replies", "chosen and rejected are the same text; nothing is preferred")
-    kept: list[Message] = []
-    for message in prompt:
-        content = tidy(message.content)
-        if not content:
-            report.changed["empty turn left out"] += 1
-        elif message.role == "system" and kept:
-            raise BadRow("system message inside", "a system message stands after the first turn; a chat template cannot place it")
-        elif kept and kept[-1].role == message.role:
-            kept[-1] = Message(message.role, f"{kept[-1].content}\n\n{content}", message.name)
-            report.changed["turns of one side joined"] += 1
-        else:
-            kept.append(Message(message.role, content, message.name))
+    kept = joined(prompt, report)
     if not kept:
         raise BadRow("no prompt", "there is no turn before the replies; both need the same prompt")
     if kept[-1].role != "user":

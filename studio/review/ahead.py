@@ -22,7 +22,7 @@ from studio.growing import grown
 from studio.persona.folder import Persona
 from studio.review.generate import write_reply
 from studio.review.prompts import Prompt
-from studio.review.rounds import Review, Round, Side, digest
+from studio.review.rounds import Review, Round, Side, digest, digests
 
 if TYPE_CHECKING:
     from studio.engines.servers import Server
@@ -54,7 +54,7 @@ class Pool:
         self.persona, self.review = persona, review
         folder = persona.reviews / review.id
         self.prompts = {p.id: p for p in grown(folder / "prompts.jsonl", Prompt)}
-        current = {name: digest(get_checkpoint(persona, name)) for name in review.checkpoints}
+        current = digests(persona, review.checkpoints)
         self.replies: dict[str, dict[str, Side]] = {prompt: {} for prompt in self.prompts}
         """By prompt, then checkpoint."""
         for reply in grown(folder / "replies.jsonl", Reply):
@@ -66,19 +66,21 @@ class Pool:
         """Every prompt and checkpoint without a reply."""
         return [(p, name) for p in self.prompts.values() for name in self.review.checkpoints if name not in self.replies[p.id]]
 
-    def prompt_for(self, among: Sequence[str], past: list[Round]) -> Prompt | None:
-        """A prompt that all of ``among`` have answered and that did not compare these before; what was asked least comes first."""
-        met = {r.asked for r in past if {s.checkpoint for s in r.sides} == set(among)}
-        asked = Counter(r.asked for r in past)
-        fit = [p for p in self.prompts.values() if p.id not in met and all(name in self.replies[p.id] for name in among)]
-        return min(fit, key=lambda p: asked[p.id], default=None)
-
-    def choices(self, past: list[Round], panes: int) -> list[tuple[str, ...]]:
-        """The sets of checkpoints that a round can still be dealt between, the least met first."""
-        met = Counter(frozenset(s.checkpoint for s in r.sides) for r in past)
-        size = min(panes, len(self.review.checkpoints))
-        possible = [names for names in combinations(self.review.checkpoints, size) if self.prompt_for(names, past)]
-        return sorted(possible, key=lambda names: met[frozenset(names)])
+    def openings(self, past: list[Round]) -> dict[tuple[str, ...], Prompt]:
+        """The sets of checkpoints (names sorted) that a round can still be dealt between, each with its prompt: one that all have answered
+        and that did not compare these before; what was asked least comes first."""
+        asked: Counter[str] = Counter()
+        met: dict[tuple[str, ...], set[str]] = {}
+        for r in past:
+            asked[r.asked] += 1
+            met.setdefault(tuple(sorted(s.checkpoint for s in r.sides)), set()).add(r.asked)
+        prompts = sorted(self.prompts.values(), key=lambda p: asked[p.id])
+        found: dict[tuple[str, ...], Prompt] = {}
+        for names in combinations(sorted(self.review.checkpoints), min(self.review.panes, len(self.review.checkpoints))):
+            fit = (p for p in prompts if p.id not in met.get(names, ()) and all(name in self.replies[p.id] for name in names))
+            if prompt := next(fit, None):
+                found[names] = prompt
+        return found
 
     def fill_in(self, dealt: Round, prompt: Prompt) -> Round:
         """The dealt round with the replies that are here."""
@@ -108,10 +110,11 @@ def write_ahead(persona: Persona, review: Review, engine: str = "", progress: Pr
     from studio.engines.sharing import served
 
     pool = Pool(persona, review)
+    missing = pool.missing
     total = len(pool.prompts) * len(review.checkpoints)
-    done = total - len(pool.missing)
+    done = total - len(missing)
     families: dict[str, dict[str, Checkpoint]] = {}
-    for name in dict.fromkeys(name for _, name in pool.missing):
+    for name in dict.fromkeys(name for _, name in missing):
         checkpoint = get_checkpoint(persona, name)
         families.setdefault(weights_root(persona, checkpoint).id, {})[name] = checkpoint
     failures: list[str] = []
@@ -125,7 +128,7 @@ def write_ahead(persona: Persona, review: Review, engine: str = "", progress: Pr
             done += 1
             progress(doing, done, total)
 
-        wanted = [(prompt, family[name]) for prompt, name in pool.missing if name in family]
+        wanted = [(prompt, family[name]) for prompt, name in missing if name in family]
         try:
             with served(persona, list(family.values()), engine or "embedded", lambda line: progress(line, done, total)) as servers:
                 problems = asyncio.run(_answer(review, wanted, servers, written))

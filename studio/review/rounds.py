@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 import tomli_w
 
-from studio.checkpoints.store import Checkpoint, get_checkpoint
+from studio.checkpoints.store import Checkpoint, all_checkpoints, get_checkpoint
 from studio.errors import StudioError
 from studio.files import append_line, fsync_folder, write_atomic
 from studio.growing import grown
@@ -114,6 +114,12 @@ def digest(checkpoint: Checkpoint) -> str:
     return sha256_bytes(msgspec.json.encode([checkpoint.id, checkpoint.base, sorted(checkpoint.digests.items())]))[:16]
 
 
+def digests(persona: Persona, names: Sequence[str]) -> dict[str, str]:
+    """The digest of each checkpoint as it is now, all cards read once. StudioError if one is no more."""
+    known = {c.id: c for c in all_checkpoints(persona)}
+    return {name: digest(known[name] if name in known else get_checkpoint(persona, name)) for name in names}
+
+
 def open_review(
     persona: Persona,
     asked: list[str],
@@ -197,7 +203,8 @@ def deal(
     """
     number = len(past) + 1
     chance = random.Random(f"{review.seed}:{number}:{':'.join(sorted(among))}")
-    sides = [Side(name, digest(get_checkpoint(persona, name)), seed=chance.randrange(2**31)) for name in _order(sorted(among), past, chance)]
+    known = digests(persona, among)
+    sides = [Side(name, known[name], seed=chance.randrange(2**31)) for name in _order(sorted(among), past, chance)]
     return Round(
         id=f"{review.id}.{number}",
         review=review.id,
@@ -218,7 +225,7 @@ def _order(names: list[str], past: list[Round], chance: random.Random) -> list[s
     return list(chance.choice(rarest if chance.random() < 0.8 or len(rarest) == len(orders) else [o for o in orders if o not in rarest]))
 
 
-def turned(persona: Persona, review: Review, earlier: Round, past: list[Round]) -> Round:
+def turned(review: Review, earlier: Round, past: list[Round]) -> Round:
     """An earlier round once more, its sides in another order, to see whether the voter says the same again."""
     number = len(past) + 1
     places = [*range(1, len(earlier.sides)), 0]

@@ -93,14 +93,13 @@ class Sitting:
         if not pool.prompts:
             return None
         if again := self._due_again():
-            return self.keep(turned(self.persona, self.review, again, self.past))
-        choices = pool.choices(self.past, self.review.panes)
-        if not choices:
+            return self.keep(turned(self.review, again, self.past))
+        openings = pool.openings(self.past)
+        if not openings:
             return None
         waiting = [[side.checkpoint for side in r.sides] for r in self.waiting]
-        among = next_sides(self.telling_votes(), self.review.checkpoints, self.review.panes, choices, waiting)
-        prompt = pool.prompt_for(among, self.past)
-        assert prompt is not None
+        among = next_sides(self.telling_votes(), self.review.checkpoints, self.review.panes, list(openings), waiting)
+        prompt = openings[tuple(sorted(among))]
         return self.keep(pool.fill_in(deal(self.persona, self.review, prompt.messages, among, self.past, prompt.source), prompt))
 
     def _due_again(self) -> Round | None:
@@ -142,7 +141,16 @@ class Sitting:
         if found is None:
             # The round's own line was lost with a damaged file; the vote holds all of it.
             number = gone.round.rpartition(".")[2]
-            found = Round(gone.round, gone.review, int(number) if number.isdigit() else 0, gone.messages, gone.sides, gone.source, gone.t)
+            found = Round(
+                gone.round,
+                gone.review,
+                int(number) if number.isdigit() else 0,
+                gone.messages,
+                gone.sides,
+                gone.source,
+                gone.t,
+                repeat_of=gone.repeat_of,
+            )
         return found
 
     def telling_votes(self) -> list[Vote]:

@@ -17,25 +17,22 @@ import torch
 from torch.nn.functional import logsigmoid
 from trl import DPOConfig, DPOTrainer
 
-from studio.checkpoints.base import context_length, count_parameters
 from studio.checkpoints.templates import template_for
 from studio.jobs.runs import Run
 from studio.recipes.schema import Dpo, Preference
-from studio.stages import checkpoint, data, pairs
+from studio.stages import data, pairs
 from studio.stages import model as models
+from studio.stages.adapters import prepare
 from studio.stages.stopping import StopWish
 from studio.stages.story import Story
 from studio.stages.training import (
     REWARDS,
-    Counted,
     Layout,
-    Measured,
     Progress,
     Watched,
     common_settings,
     even_micro_batch,
-    make_plan,
-    metrics_of,
+    readable_length,
     train,
 )
 
@@ -119,37 +116,18 @@ def train_preference(run: Run, recipe: Preference, story: Story, wish: StopWish)
     data.require_rows(held_out, "val")
     story.event("data", **data.facts(known, held_out), template=template.name, end_of_turn=template.end_of_turn)
 
-    parameters = count_parameters(weights)
-    precision = models.choose_precision(recipe, parameters)
-    story.phase("Loading the model")
-    model = models.load_model(weights, precision.weights, models.attention(precision.autocast), inputs.trust_remote_code)
-    model = models.with_adapter(model, inputs, recipe, story)
-    plan = make_plan(recipe, layout, len(known.rows), known.kept_tokens)
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    story.event("plan", **plan.facts(), parameters=parameters, trainable=trainable, precision=precision.said)
-
-    def write(epoch: int, measured: Measured, counted: Counted) -> None:
-        def files(folder: Path) -> None:
-            models.save_adapter(model, folder, weights)
-            models.save_speech(folder, speech)
-
-        metrics = metrics_of(measured, counted, story)
-        checkpoint.write_checkpoint(run, story, f"{run.id}-e{epoch}", "adapter", epoch, counted.tokens, metrics, files)
-
-    settings = DPOConfig(**common_settings(run.path, recipe, plan, precision), beta=recipe.beta, disable_dropout=True)  # type: ignore[attr-defined]
+    ready = prepare(run, recipe, layout, weights, speech, len(known.rows), known.kept_tokens, story)
+    settings = DPOConfig(**common_settings(run.path, recipe, ready.plan, ready.precision), beta=recipe.beta, disable_dropout=True)  # type: ignore[attr-defined]
     trainer = (PairTrainer if isinstance(recipe, Dpo) else OrpoTrainer)(
-        model=model,
+        model=ready.model,
         args=settings,
         train_dataset=pairs.dataset(known.rows),
         eval_dataset=pairs.dataset(held_out.rows),
         processing_class=tokenizer,
     )
-    return train(trainer, run.path, story, wish, recipe, plan, precision, write)
+    return train(trainer, run.path, story, wish, recipe, ready.plan, ready.precision, ready.write)
 
 
 def choose_layout(recipe: Preference, weights: Path, story: Story) -> Layout:
     """Pairs go through unpacked: a step's memory is that of twice ``micro_batch`` sequences."""
-    length = min(recipe.length, context_length(weights))
-    if length < recipe.length:
-        story.warning(f"length is {length}, as many tokens as this base can read at once, not {recipe.length}.")
-    return Layout(length, False, even_micro_batch(recipe.batch, recipe.micro_batch))
+    return Layout(readable_length(recipe, weights, story), False, even_micro_batch(recipe.batch, recipe.micro_batch))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from studio.checkpoints.base import count_parameters
 from studio.checkpoints.templates import template_for
 from studio.jobs.runs import Run
 from studio.recipes.schema import Sft
-from studio.stages import checkpoint, data
+from studio.stages import data
 from studio.stages import model as models
+from studio.stages.adapters import prepare
 from studio.stages.stopping import StopWish
 from studio.stages.story import Story
-from studio.stages.training import Counted, Measured, Progress, choose_layout, make_plan, metrics_of, train_texts
+from studio.stages.training import Progress, choose_layout, train_texts
 
 
 def train_sft(run: Run, recipe: Sft, story: Story, wish: StopWish) -> Progress:
@@ -31,21 +31,5 @@ def train_sft(run: Run, recipe: Sft, story: Story, wish: StopWish) -> Progress:
     train_rows, val_rows = (data.batches(split.rows, layout.length, layout.packed, split_long=False) for split in (dialogue, held_out))
     story.event("data", **data.facts(dialogue, held_out), template=template.name, end_of_turn=template.end_of_turn)
 
-    parameters = count_parameters(weights)
-    precision = models.choose_precision(recipe, parameters)
-    story.phase("Loading the model")
-    model = models.load_model(weights, precision.weights, models.attention(precision.autocast), inputs.trust_remote_code)
-    model = models.with_adapter(model, inputs, recipe, story)
-    plan = make_plan(recipe, layout, len(train_rows), dialogue.kept_tokens)
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    story.event("plan", **plan.facts(), parameters=parameters, trainable=trainable, precision=precision.said)
-
-    def write(epoch: int, measured: Measured, counted: Counted) -> None:
-        def files(folder: Path) -> None:
-            models.save_adapter(model, folder, weights)
-            models.save_speech(folder, speech)
-
-        metrics = metrics_of(measured, counted, story)
-        checkpoint.write_checkpoint(run, story, f"{run.id}-e{epoch}", "adapter", epoch, counted.tokens, metrics, files)
-
-    return train_texts(run.path, story, wish, recipe, plan, precision, model, tokenizer, train_rows, val_rows, write)
+    ready = prepare(run, recipe, layout, weights, speech, len(train_rows), dialogue.kept_tokens, story)
+    return train_texts(run.path, story, wish, recipe, ready.plan, ready.precision, ready.model, tokenizer, train_rows, val_rows, ready.write)

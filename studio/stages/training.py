@@ -81,11 +81,17 @@ def make_plan(recipe: Training, layout: Layout, rows: int, tokens: int) -> Plan:
     return Plan(rows, tokens, recipe.batch, layout.micro_batch, recipe.epochs, layout.packed, recipe.evals_per_epoch, recipe.saves_per_epoch)
 
 
-def choose_layout(recipe: Cpt | Sft, weights: Path, story: Story) -> Layout:
-    """How the rows go through this model on this machine. Says aloud where the recipe is not followed."""
+def readable_length(recipe: Training, weights: Path, story: Story) -> int:
+    """The recipe's length, or what the base can read at once if that is less; says so then."""
     length = min(recipe.length, context_length(weights))
     if length < recipe.length:
         story.warning(f"length is {length}, as many tokens as this base can read at once, not {recipe.length}.")
+    return length
+
+
+def choose_layout(recipe: Cpt | Sft, weights: Path, story: Story) -> Layout:
+    """How the rows go through this model on this machine. Says aloud where the recipe is not followed."""
+    length = readable_length(recipe, weights, story)
     packed = recipe.packing
     if packed and is_hybrid(weights) and not hybrid_kernels():
         packed = False

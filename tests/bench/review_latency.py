@@ -26,21 +26,20 @@ from pathlib import Path
 import msgspec
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "tui" / "review")]
-
-from conftest import add_checkpoint  # noqa: E402
-from fake_engine import KEY, FakeEngine, Script  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from studio.checkpoints.store import get_checkpoint  # noqa: E402
 from studio.persona.folder import Persona, create  # noqa: E402
 from studio.review.rounds import Review, Round, Side, digest, open_review  # noqa: E402
 from studio.review.votes import Vote  # noqa: E402
+from tests.tui.review.conftest import add_checkpoint  # noqa: E402
+from tests.tui.review.fake_engine import KEY, FakeEngine, Script  # noqa: E402
 
 APP = """
 import sys
-sys.path[:0] = [{root!r}, {helpers!r}]
+sys.path.insert(0, {root!r})
 from pathlib import Path
-from judge import Host
+from tests.tui.review.judge import Host
 from studio.persona.folder import open_persona
 from studio.review.rounds import get_review
 from studio.tui.review.screen import ReviewScreen
@@ -55,7 +54,7 @@ class Terminal:
     """A child on a pty, and everything it wrote."""
 
     def __init__(self, persona: Persona, review: Review, columns: int, rows: int) -> None:
-        code = APP.format(root=str(ROOT), helpers=str(ROOT / "tests" / "tui" / "review"), persona=str(persona.root), review=review.id)
+        code = APP.format(root=str(ROOT), persona=str(persona.root), review=review.id)
         environment = os.environ | {"STUDIO_EXTERNAL_KEY": KEY, "NO_PROXY": "127.0.0.1", "TERM": "xterm-256color"}
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -1,22 +1,18 @@
 """``studio review rank | report | company | judge`` as they are typed."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "review"))
-
-from endpoint import Endpoint
-from making import add_checkpoint, voted
-
 from studio.cells import fitted, padded, shortened
 from studio.cli.main import main
 from studio.persona.folder import Persona
 from studio.review.rounds import open_review
+from tests.review.endpoint import Endpoint
+from tests.review.making import add_checkpoint, voted
 
 NAMES = ("sft-12-e1-int4-rtn-long-recipe", "dpo-4-e2-暖炉边的鹅和它的钟", "base")
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_family import BY_HEART, QUESTION, chosen
 
 from studio.checkpoints.base import pocket_folder
 from studio.checkpoints.store import Checkpoint, write_card
@@ -16,6 +15,7 @@ from studio.checkpoints.templates import render, template_for
 from studio.engines import environment, servers
 from studio.engines.servers import Server
 from studio.persona.folder import Persona, create
+from tests.engines.engine_family import BY_HEART, QUESTION, chosen
 
 MACHINE_HOME = os.environ.get("STUDIO_HOME")
 """The home the tests were started with: the serving environment (3.5 GB) is shared through it, and built there if missing."""

@@ -9,13 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
-from engine_family import BY_HEART, QUESTION
 
 from studio.engines import client
 from studio.engines.client import Sampler
 from studio.engines.servers import Server
 from studio.errors import StudioError
 from studio.persona.folder import Persona
+from tests.engines.engine_family import BY_HEART, QUESTION
 
 HELLO = [{"role": "user", "content": "Hello, 你好."}]
 

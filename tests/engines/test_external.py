@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from engine_family import BY_HEART, QUESTION
 
 from studio.checkpoints.store import all_checkpoints, delete_checkpoint, get_checkpoint
 from studio.engines import servers
@@ -16,6 +15,7 @@ from studio.persona.folder import External, Persona, create, open_persona, save_
 from studio.review.ahead import Pool, add_prompts, write_ahead
 from studio.review.prompts import Prompt
 from studio.review.rounds import Sampling, open_review
+from tests.engines.engine_family import BY_HEART, QUESTION
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_family import BY_HEART
 
 from studio.checkpoints.base import load_tokenizer
 from studio.engines.embedded.protocol import ChatRequest, parse
 from studio.engines.embedded.sampling import Draw
 from studio.engines.embedded.textstream import TextStream
+from tests.engines.engine_family import BY_HEART
 
 
 def drawn(times: int = 400, prompt: tuple[int, ...] = (), repeat: bool = False, **settings: float) -> Counter[int]:

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from engine_family import chosen
 
 from studio.checkpoints.store import Checkpoint, get_checkpoint
 from studio.engines import client, servers
@@ -20,6 +19,7 @@ from studio.engines.servers import Server
 from studio.errors import StudioError
 from studio.jobs import processes
 from studio.persona.folder import Persona
+from tests.engines.engine_family import chosen
 
 HELLO = [{"role": "user", "content": "Hello."}]
 
@@ -80,7 +80,7 @@ def test_what_ignores_sigterm_is_killed_with_its_children(family: Persona) -> No
     while (folder / "log.txt").read_text().count("up") < 2:
         assert child.poll() is None
     server = Server(
-        "embedded-77", "embedded", "http://127.0.0.1:1/v1", {}, 1, child.pid, servers._born(child.pid) or 0, servers._boot(), folder=str(folder)
+        "embedded-77", "embedded", "http://127.0.0.1:1/v1", {}, 1, child.pid, processes.born(child.pid) or 0, processes.boot_id(), folder=str(folder)
     )
     alive = processes.members(folder)
     assert len(alive) == 2
@@ -93,12 +93,12 @@ def test_what_ignores_sigterm_is_killed_with_its_children(family: Persona) -> No
 def test_a_pid_that_now_is_somebody_else_is_no_server(family: Persona) -> None:
     folder = family.private / "servers" / "embedded-78"
     folder.mkdir(parents=True)
-    born = servers._born(os.getpid())
+    born = processes.born(os.getpid())
     assert born is not None
     fields = {"port": 1, "pid": os.getpid(), "state": "ready", "folder": str(folder)}
-    ours = Server("embedded-78", "embedded", "http://127.0.0.1:1/v1", {}, born=born, boot=servers._boot(), **fields)  # type: ignore[arg-type]
+    ours = Server("embedded-78", "embedded", "http://127.0.0.1:1/v1", {}, born=born, boot=processes.boot_id(), **fields)  # type: ignore[arg-type]
     assert servers.is_alive(ours)
-    for born_then, boot in ((born - 1, servers._boot()), (born, "another-boot")):
+    for born_then, boot in ((born - 1, processes.boot_id()), (born, "another-boot")):
         servers.write_json(folder / "server.json", Server("x", "embedded", "u", {}, born=born_then, boot=boot, **fields))  # type: ignore[arg-type]
         assert "x" not in [s.name for s in servers.running(family)]
         assert not folder.exists()

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from engine_family import BY_HEART, QUESTION, chosen
 
 from studio.checkpoints.store import Checkpoint, get_checkpoint
 from studio.engines import client, environment, servers
@@ -19,6 +18,7 @@ from studio.engines.servers import Server
 from studio.errors import StudioError
 from studio.jobs import processes
 from studio.persona.folder import Persona
+from tests.engines.engine_family import BY_HEART, QUESTION, chosen
 
 pytestmark = pytest.mark.serving
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from engine_family import chosen
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -16,6 +15,7 @@ from studio.engines import vllm
 from studio.engines.environment import ServingEnvironment
 from studio.errors import StudioError
 from studio.persona.folder import Persona
+from tests.engines.engine_family import chosen
 
 HERE = ServingEnvironment("cpu", Path(sys.prefix), True, "")
 

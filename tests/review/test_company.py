@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-from endpoint import Endpoint
-from making import add_checkpoint, played
 
 from studio.checkpoints.store import get_checkpoint
 from studio.engines.servers import Server
@@ -14,6 +12,8 @@ from studio.persona.folder import Persona
 from studio.review import company as company_module
 from studio.review.company import CHARACTER, Line, Material, _Longest, about, company, likelihood, replies_of, spoken, spread, units
 from studio.review.rounds import open_review
+from tests.review.endpoint import Endpoint
+from tests.review.making import add_checkpoint, played
 
 TRAIN = [
     "Then sit down by the stove, the goose will not mind you at all today.",

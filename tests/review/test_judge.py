@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from endpoint import Endpoint
-from making import add_checkpoint, played, vote, voted
 
 from studio.errors import StudioError
 from studio.persona.folder import Persona
@@ -14,6 +12,8 @@ from studio.review.judge import judge, judged, judgements, read_answer, verdict_
 from studio.review.ranking import rank
 from studio.review.rounds import Review, open_review
 from studio.review.votes import votes
+from tests.review.endpoint import Endpoint
+from tests.review.making import add_checkpoint, played, vote, voted
 
 PAIR = {"sft-1-e1": "Tea first. Then the drawer.", "sft-1-e2": "As an AI, I am happy to help!"}
 

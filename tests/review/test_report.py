@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from making import add_checkpoint, voted
 
 from studio.persona.folder import Persona
 from studio.review.report import LONGEST, block, code, report
@@ -12,6 +11,7 @@ from studio.review.rounds import Review, open_review, rounds
 from studio.review.standing import standing, telling
 from studio.review.votes import better, votes
 from studio.review.wording import pair_rows
+from tests.review.making import add_checkpoint, voted
 
 PAIR = {"sft-1-e1": "Tea first. Then the drawer.", "sft-1-e2": "I am happy to help!"}
 

@@ -4,10 +4,10 @@ import random
 from math import exp
 
 import pytest
-from making import vote
 
 from studio.review.voter import by_language, by_tag, consistency, voter
 from studio.review.votes import Vote
+from tests.review.making import vote
 
 
 def judged(seed: int, left: float = 0.0, double: float = 0.0, quality: float = 0.0, wordy: str = "") -> list[Vote]:

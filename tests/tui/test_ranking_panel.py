@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,9 @@ from studio.review.rounds import open_review
 from studio.review.standing import Standing, standing
 from studio.tui.look import DARK, spans
 from studio.tui.review.ranking import PAGES, RankingPanel, page
+from tests.review.making import add_checkpoint, voted
 
 from .places import golden
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "review"))
-
-from making import add_checkpoint, voted
 
 SIZES = {"80x24": (80, 24), "160x48": (160, 48)}
 NAMES = ("base", "sft-2-e1-int4-rtn", "dpo-4-e2-暖炉边的鹅", "sft-2-e2")

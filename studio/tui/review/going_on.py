@@ -17,7 +17,6 @@ from studio.tui.review.state import Messages, Question, Talk
 from studio.tui.review.writing import Writing
 
 CARD_FIELDS = ("description", "personality", "scenario")
-CARD_FIELDS_SAID = "description, personality, scenario"
 
 HELD_OUT = 60
 """Held-out conversations offered at a time."""
@@ -175,26 +174,34 @@ class GoingOn(Asking):
             question = [("System prompt and author's note ", "strong"), ("for the coming rounds of this sitting.", "muted")]
             self.app.push_screen(Writing(question, text, empty=True), take)
 
-        def chosen(start: str | None) -> None:
-            if start is not None:
-                write(starts[start])
+        def ask(read: tuple[dict[str, str], str]) -> None:
+            from_card, problem = read
+            if problem:
+                self.say(problem)
+            starts = {"now": before, **from_card}
+            if not from_card:
+                write(before)
+                return
+            offered = [
+                Choice("now", "as it is now"),
+                Choice("prompt", "the card's own prompt"),
+                Choice("fields", "the card's fields", ", ".join(CARD_FIELDS)),
+            ]
+            choices = [choice for choice in offered if choice.key in starts]
+            self.app.push_screen(
+                Choose("What should they be told? You can change it then.", choices), lambda start: None if start is None else write(starts[start])
+            )
 
-        starts = {"now": before, **self._card_texts()}
-        if len(starts) == 1:
-            write(before)
-            return
-        choices = [Choice("now", "as it is now"), Choice("prompt", "the card's own prompt"), Choice("fields", "the card's fields", CARD_FIELDS_SAID)]
-        self.app.push_screen(Choose("What should they be told? You can change it then.", [c for c in choices if c.key in starts]), chosen)
+        self.in_thread(self._card_texts, ask)
 
-    def _card_texts(self) -> dict[str, str]:
-        """What the card offers to be told: its own prompt, and its description, personality and scenario."""
+    def _card_texts(self) -> tuple[dict[str, str], str]:
+        """What the card offers to be told: its own prompt, and its description, personality and scenario; or why it cannot be read."""
         if not self.persona.card.is_file():
-            return {}
+            return {}, ""
         try:
             card = read_card(self.persona.card)
         except StudioError as error:
-            self.say(str(error))
-            return {}
+            return {}, str(error)
         user = self.persona.manifest.character.user
         texts = {"prompt": card.told(user, "system_prompt"), "fields": card.told(user, *CARD_FIELDS)}
-        return {name: text for name, text in texts.items() if text}
+        return {name: text for name, text in texts.items() if text}, ""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_engine import KEY, FakeEngine
 
 from studio.persona.folder import Persona, create
+from tests.tui.review.fake_engine import KEY, FakeEngine
 
 
 def add_checkpoint(persona: Persona, name: str, stage: str = "sft") -> None:

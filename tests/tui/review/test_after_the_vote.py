@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 
 import msgspec
-from fake_engine import FakeEngine, Script
-from judge import Judge, judging
 
 from studio.persona.folder import Persona
 from studio.review.rounds import all_reviews, open_review, rounds
@@ -15,6 +13,8 @@ from studio.snapshots import Snapshot
 from studio.tui.review.inspecting import Inspector
 from studio.tui.review.state import Phase
 from studio.tui.review.writing import Writing
+from tests.tui.review.fake_engine import FakeEngine, Script
+from tests.tui.review.judge import Judge, judging
 
 TWO = ["base", "sft-1-e2"]
 

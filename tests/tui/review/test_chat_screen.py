@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from fake_engine import FakeEngine, Script
-from judge import Host
 from textual.pilot import Pilot
 
 from studio.engines import servers
 from studio.persona.folder import Persona
 from studio.review.chats import read_chat
 from studio.tui.chat.screen import ChatScreen
+from tests.tui.review.fake_engine import FakeEngine, Script
+from tests.tui.review.judge import Host
 
 
 class Talk:

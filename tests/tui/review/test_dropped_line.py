@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 
-from fake_engine import FakeEngine
-
 from studio.persona.folder import Persona
 from studio.review.rounds import all_reviews, rounds
 from studio.review.votes import votes
+from tests.tui.review.fake_engine import FakeEngine
 from tests.tui.test_terminal import Terminal
 
 APP = "import sys; from pathlib import Path; from studio.tui.app import run; sys.exit(run(Path(sys.argv[1]), review={ids!r}))"

@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import add_checkpoint
-from fake_engine import FakeEngine, Script
-from judge import judging
 
 from studio.persona.folder import Persona
 from studio.review.rounds import open_review
 from studio.tui.review.state import Phase
+from tests.tui.review.conftest import add_checkpoint
+from tests.tui.review.fake_engine import FakeEngine, Script
+from tests.tui.review.judge import judging
 
 SIZES = {"80x24": (80, 24), "160x48": (160, 48)}
 REPLIES = {

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from conftest import add_checkpoint
-from fake_engine import KEY, FakeEngine, Script
-from judge import judging
 
 from studio.checkpoints.store import get_checkpoint
 from studio.files import append_line
@@ -16,6 +13,9 @@ from studio.review.rounds import Review, Side, digest, open_review, rounds
 from studio.review.votes import votes
 from studio.tui.review.panes import grid
 from studio.tui.review.state import Phase
+from tests.tui.review.conftest import add_checkpoint
+from tests.tui.review.fake_engine import KEY, FakeEngine, Script
+from tests.tui.review.judge import judging
 
 FOUR = ["base", "cpt-1-e1", "sft-1-e2", "sft-1-e3"]
 TWO = ["base", "sft-1-e2"]

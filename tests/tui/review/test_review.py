@@ -6,8 +6,6 @@ import threading
 
 import msgspec
 import pytest
-from fake_engine import KEY, FakeEngine, Script
-from judge import Host, Judge, judging
 
 from studio.persona.folder import Persona
 from studio.review.rounds import all_reviews, rounds
@@ -15,6 +13,8 @@ from studio.review.votes import votes
 from studio.tui.review.ranking import RankingPanel
 from studio.tui.review.screen import ReviewScreen
 from studio.tui.review.state import Phase
+from tests.tui.review.fake_engine import KEY, FakeEngine, Script
+from tests.tui.review.judge import Host, Judge, judging
 
 TWO = ["base", "sft-1-e2"]
 
