@@ -27,7 +27,12 @@ class Row(msgspec.Struct):
     source: str = ""
     """File it was added from."""
     line: int = 0
+    """Line, or number of the record, its first message stands at."""
     tags: list[str] = []
+    time: str = ""
+    """When its first message was said, ISO 8601, with a zone only if the file knew one; empty if it has no times."""
+    message_ids: list[str] = []
+    """The ids the file gave its messages, in their order; empty if it gave none."""
 
     @property
     def replies(self) -> list[str]:
