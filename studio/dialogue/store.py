@@ -18,11 +18,16 @@ from studio.shards import shards as files_of
 from studio.text import normal
 
 
-class Row(msgspec.Struct):
+ACCEPTED = "accepted"
+REJECTED = "rejected"
+SYNTHETIC = "synthetic"
+
+
+class Row(msgspec.Struct, omit_defaults=True):
     """One conversation with where it came from."""
 
     id: str
-    """Hash of its text: the same conversation has the same id."""
+    """Hash of its text as it was added: the same conversation has the same id. An edit leaves it."""
     messages: list[Message]
     source: str = ""
     """File it was added from."""
@@ -33,6 +38,14 @@ class Row(msgspec.Struct):
     """When its first message was said, ISO 8601, with a zone only if the file knew one; empty if it has no times."""
     message_ids: list[str] = []
     """The ids the file gave its messages, in their order; empty if it gave none."""
+    state: str = ""
+    """``accepted``, ``rejected`` (kept, and never built), or empty: nobody has judged it."""
+    made: str = ""
+    """``synthetic`` if a model wrote it; no edit takes that away. Empty: it was read from somewhere."""
+    edited: bool = False
+    """Whether its text was changed by hand after it was added."""
+    of: list[str] = []
+    """Ids of the rows it was split from or merged of."""
 
     @property
     def replies(self) -> list[str]:
