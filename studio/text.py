@@ -25,7 +25,7 @@ def one_line(text: str) -> str:
 
 def normal(text: str) -> str:
     """The form in which two texts count as the same: NFKC, case folded, white space collapsed. For keys only, never stored."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold().split())
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
