@@ -129,6 +129,10 @@ def _parser() -> ArgumentParser:
     priority.add_argument("priority", type=int, metavar="N")
     command("prune", "Remove the trainer states of ended runs; they would start over.", jobs)
 
+    runs = actions("runs", "What trainings did: read in plain words, compared, made again.", "list")
+    command("list", "All runs.", runs)
+    command("read", "A run in plain words: what its numbers mean and what to try next.", runs).add_argument("run", metavar="ID")
+
     checkpoints = actions("checkpoints", "Models on disk and their family tree.", "list")
     command("list", "All checkpoints.", checkpoints)
     command("tree", "The family tree.", checkpoints)
@@ -241,7 +245,7 @@ def _recipe_options(parser: ArgumentParser) -> None:
 
 
 def _answer(arguments: Namespace) -> int | None:
-    from studio.cli import companion, material, models, preferring, reviewing, training
+    from studio.cli import companion, material, models, preferring, reviewing, running, training
     from studio.persona.folder import open_persona
 
     match arguments.command:
@@ -269,6 +273,7 @@ def _answer(arguments: Namespace) -> int | None:
         "train": training.train,
         "quantize": training.quantize,
         "jobs": training.jobs,
+        "runs": running.runs,
         "checkpoints": models.checkpoints,
         "serve": models.serve,
         "chat": models.chat,

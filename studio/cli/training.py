@@ -18,6 +18,7 @@ from studio.jobs.telling import event_line
 from studio.persona.folder import Persona
 from studio.recipes.files import explained, resolve
 from studio.recipes.schema import Recipe
+from studio.seeing import reading
 from studio.text import duration, size
 
 
@@ -139,18 +140,22 @@ def jobs(arguments: Namespace, persona: Persona) -> int | None:
         case "show":
             _show(control.run(persona, arguments.run), arguments.json)
         case _:
-            rows = control.listing(persona)
-            queue.go_on()
-            if arguments.json:
-                output.json(rows)
-            elif not rows:
-                output.say(f"Nothing has been run in {persona.name} yet; start with: studio train cpt")
-            else:
-                output.table(
-                    ("run", "state", "step", "checkpoints", "message"),
-                    [(r["id"], r["state"], f"{r['step']}/{r['steps']}", ", ".join(r["checkpoints"]), r["message"]) for r in rows],
-                )
+            list_runs(persona, arguments.json)
     return None
+
+
+def list_runs(persona: Persona, as_json: bool) -> None:
+    rows = control.listing(persona)
+    queue.go_on()
+    if as_json:
+        output.json(rows)
+    elif not rows:
+        output.say(f"Nothing has been run in {persona.name} yet; start with: studio train cpt")
+    else:
+        output.table(
+            ("run", "state", "step", "checkpoints", "message"),
+            [(r["id"], r["state"], f"{r['step']}/{r['steps']}", ", ".join(r["checkpoints"]), r["message"]) for r in rows],
+        )
 
 
 def _queue(as_json: bool) -> None:
@@ -187,13 +192,19 @@ def _show(run: Run, as_json: bool) -> None:
 
     events = read_events(run.path)
     if as_json:
-        output.json({"id": run.id, "inputs": run.inputs, "status": run.status, "recipe": run.recipe_text, "events": events})
+        found = reading.read(events)
+        output.json({"id": run.id, "inputs": run.inputs, "status": run.status, "recipe": run.recipe_text, "events": events, "reading": found})
         return
     output.say(f"{run.id}: {run.status.state} {run.status.message}".rstrip())
     output.say(f"from {run.inputs.parent}, reading {run.inputs.snapshot or 'nothing'}, in {run.path}")
     for event in events:
         if line := event_line(event):
             output.say(f"  {line}")
+    if found := reading.read(events):
+        from studio.cli.running import say_findings
+
+        output.say("what the numbers say:")
+        say_findings(found, "  ")
 
 
 def require_done(run: Run) -> None:

@@ -12,7 +12,7 @@ from studio.recipes.schema import Preference, Sft
 from studio.stages import checkpoint
 from studio.stages import model as models
 from studio.stages.story import Story
-from studio.stages.training import Counted, Layout, Measured, Plan, make_plan, metrics_of
+from studio.stages.training import Counted, Layout, Measured, Plan, make_plan, metrics_of, planned_facts
 
 
 class Prepared(NamedTuple):
@@ -34,8 +34,7 @@ def prepare(run: Run, recipe: Sft | Preference, layout: Layout, weights: Path, s
     model = models.load_model(weights, precision.weights, models.attention(precision.autocast), run.inputs.trust_remote_code)
     model = models.with_adapter(model, run.inputs, recipe, story)
     plan = make_plan(recipe, layout, rows, tokens)
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    story.event("plan", **plan.facts(), parameters=parameters, trainable=trainable, precision=precision.said)
+    story.event("plan", **planned_facts(recipe, plan, model, parameters, precision))
 
     def write(epoch: int, measured: Measured, counted: Counted) -> None:
         def files(folder: Path) -> None:

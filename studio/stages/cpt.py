@@ -11,7 +11,7 @@ from studio.stages import checkpoint, data
 from studio.stages import model as models
 from studio.stages.stopping import StopWish
 from studio.stages.story import Story
-from studio.stages.training import Counted, Measured, Progress, choose_layout, make_plan, metrics_of, train_texts
+from studio.stages.training import Counted, Measured, Progress, choose_layout, make_plan, metrics_of, planned_facts, train_texts
 
 
 def train_cpt(run: Run, recipe: Cpt, story: Story, wish: StopWish) -> Progress:
@@ -36,8 +36,8 @@ def train_cpt(run: Run, recipe: Cpt, story: Story, wish: StopWish) -> Progress:
     if inputs.parent_kind == "adapter":
         model = models.load_adapter(model, inputs.parent_path, trainable=False).merge_and_unload()
     plan = make_plan(recipe, layout, len(train_rows), lore.kept_tokens)
-    trainable = sum(parameter.numel() for parameter in model.parameters())
-    story.event("plan", **plan.facts(), parameters=parameters, trainable=trainable, precision=precision.said)
+    model.requires_grad_(True)
+    story.event("plan", **planned_facts(recipe, plan, model, parameters, precision))
 
     def write(epoch: int, measured: Measured, counted: Counted) -> None:
         def files(folder: Path) -> None:

@@ -19,6 +19,9 @@ STATUS_INTERVAL = 1.0
 """Seconds between two writes of ``status.json`` that only move the step on."""
 
 
+EARLY_EVENTS = 100
+
+
 class Story:
     """The events and the status of one run folder, and its log line for each."""
 
@@ -29,10 +32,14 @@ class Story:
         self._status_at = float("-inf")
         self._pending: dict[str, Any] = {}
         self._unsaid: deque[tuple[float, str, dict[str, Any]]] = deque(maxlen=100_000)
+        self.early: list[dict[str, Any]] = []
+        """The first events of this process, for the reading that stops a plainly broken run."""
 
     def event(self, kind: str, **payload: Any) -> None:
         """Tell what happened. On a full disk it is kept and told later: no training dies of not being able to say something."""
         self._unsaid.append((time.time(), kind, payload))
+        if len(self.early) < EARLY_EVENTS:
+            self.early.append({"t": time.time(), "kind": kind, **payload})
         facts = " ".join(f"{key}={_short(value)}" for key, value in payload.items())
         try:
             print(f"{time.strftime('%H:%M:%S')} {kind} {facts}", flush=True)

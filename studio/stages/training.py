@@ -20,6 +20,7 @@ from trl import SFTConfig, SFTTrainer
 from studio.checkpoints.base import context_length
 from studio.errors import StudioError
 from studio.recipes.schema import Cpt, Sft, Training
+from studio.seeing import reading
 from studio.stages import resume
 from studio.stages.model import Precision, attention, hybrid_kernels, is_hybrid, on_cuda
 from studio.stages.room import state_bytes, with_room
@@ -105,6 +106,23 @@ def choose_layout(recipe: Cpt | Sft, weights: Path, story: Story) -> Layout:
         micro = 1
         story.warning("micro_batch is 1: flash-attn is not installed, and packed sequences side by side would only cost time and memory.")
     return Layout(length, packed, micro)
+
+
+def warmup_steps(recipe: Training, plan: Plan) -> int:
+    return int(recipe.warmup * plan.steps)
+
+
+def planned_facts(recipe: Training, plan: Plan, model: Any, parameters: int, precision: Precision) -> dict[str, Any]:
+    """For the ``plan`` event: the arithmetic, what of the model learns, and what a reading of the run must know."""
+    return {
+        **plan.facts(),
+        "warmup_steps": warmup_steps(recipe, plan),
+        "max_grad_norm": recipe.max_grad_norm,
+        "vocabulary": int(getattr(model.config, "vocab_size", 0) or 0),
+        "parameters": parameters,
+        "trainable": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        "precision": precision.said,
+    }
 
 
 def even_micro_batch(batch: int, wanted: int) -> int:
@@ -288,6 +306,7 @@ class Watch(TrainerCallback):
             return
         loss, grad_norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
         if not (abs(loss) < float("inf") and abs(grad_norm) < float("inf")):
+            self.story.event("broken", rule="no number", step=state.global_step)
             raise StudioError(
                 f"The training broke at step {state.global_step}: the loss or its gradient is no number any more; lower learning_rate "
                 "(half is a good try), and use precision = auto."
@@ -309,6 +328,8 @@ class Watch(TrainerCallback):
             **{name: float(logs[key]) for name, key in REWARDS.items() if key in logs},
         )
         self.story.status(step=state.global_step, steps=self.plan.steps, now=state.global_step == self.plan.steps)
+        if state.global_step <= reading.EARLY:
+            stop_if_broken(self.story)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
         losses = self.trainer.counted.losses
@@ -324,6 +345,13 @@ class Watch(TrainerCallback):
         self.story.event("saved", step=state.global_step)
 
 
+def stop_if_broken(story: Story) -> None:
+    """StudioError if what this process has told so far shows a run that can only waste the night."""
+    if finding := reading.stops(story.early):
+        story.event("broken", rule=finding.rule, step=finding.step or 0)
+        raise StudioError(f"The training was stopped, it cannot come to anything. {finding.said} {finding.try_next}")
+
+
 def common_settings(run: Path, recipe: Training, plan: Plan, precision: Precision) -> dict[str, Any]:
     """What every trainer is told."""
     return {
@@ -334,7 +362,7 @@ def common_settings(run: Path, recipe: Training, plan: Plan, precision: Precisio
         "num_train_epochs": plan.epochs,
         "learning_rate": recipe.learning_rate,
         "lr_scheduler_type": SCHEDULES[recipe.schedule],
-        "warmup_steps": int(recipe.warmup * plan.steps),
+        "warmup_steps": warmup_steps(recipe, plan),
         "weight_decay": recipe.weight_decay,
         "max_grad_norm": recipe.max_grad_norm,
         "gradient_checkpointing": recipe.gradient_checkpointing,
@@ -401,6 +429,7 @@ def train(
     if state:
         trainer.counted.restore(state[1].counted)
         story.event("resume", step=state[1].step)
+    stop_if_broken(story)
     story.phase("Training" if not state else f"Training on from step {state[1].step}")
     wish.patient = True
     try:

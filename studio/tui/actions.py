@@ -85,6 +85,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("start", "parent", "p", "parent", "Choose the checkpoint it starts from."),
     Action("start", "start", "s", "start", "Queue the run."),
     Action("run", "log", "l", "log", "Events or the log below the chart."),
+    Action("run", "reading", "d", "reading", "What its numbers mean, in plain words, and what to try next."),
     Action("run", "recipe", "i", "recipe", "The recipe and inputs it really runs with."),
     Action("run", "retry", "r", "retry", "Queue it again after it failed, was cancelled or interrupted; it resumes."),
     Action("run", "cancel", "x", "cancel", "Ask it to save and stop.", dangerous=True),
@@ -141,6 +142,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("review", "focus_input", "i", "write", "Write a prompt; Enter sends, Escape leaves the field."),
     Action("review", "source", "a", "ask from", "Choose where the prompt comes from: a probe, held-out dialogue, her greeting, a pasted scene."),
     Action("review", "probe", "p", "probe", "Put the next probe to all sides."),
+    Action("review", "write_ahead", "w", "write ahead", "Have all checkpoints answer a list of prompts ahead, one after the other, as a run."),
     Action("review", "system", "m", "system", "Change the system prompt and author's note for the coming rounds."),
     Action("review", "pane", "tab", "look at", "Go to the next reply; where not all have room, this brings them on screen."),
     Action(

@@ -14,7 +14,7 @@ from studio.errors import StudioError
 from studio.stages.__main__ import main
 from studio.stages.sentences import sentence
 
-from .conftest import MakeRun, result
+from .conftest import MakeRun, events, result
 
 
 def error_of(run: Path) -> str:
@@ -97,3 +97,13 @@ def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 )
 def test_sentences(error: Exception, words: str) -> None:
     assert sentence(error).startswith(words)
+
+
+def test_weights_that_cannot_move_are_stopped_in_the_first_steps(make_run: MakeRun, pocket: Path, tmp_path: Path) -> None:
+    dead = shutil.copytree(pocket, tmp_path / "dead")
+    weights = load_file(dead / "model.safetensors")
+    save_file({name: tensor * 0 for name, tensor in weights.items()}, dead / "model.safetensors", metadata={"format": "pt"})
+    run = make_run("cpt", epochs=9.0)
+    start_from(run, dead)
+    assert "The gradient of the first 3 steps is exactly 0" in error_of(run)
+    assert events(run, "step")[-1]["step"] == 3 and events(run, "broken")[0]["rule"] == "nothing moves"

@@ -13,6 +13,8 @@ from textual.widgets import Static
 from studio.jobs import control
 from studio.jobs.runs import ENDED, QUEUED, RUNNING, EventReader, Run, read_run
 from studio.jobs.telling import GAP_ALARM
+from studio.seeing.course import Course
+from studio.seeing.reading import Finding, read_course
 from studio.text import duration, one_line, size
 from studio.tui.actions import bindings_of
 from studio.tui.chart import Chart, Curves, Point, smoothed
@@ -44,16 +46,22 @@ class Told:
     times: list[tuple[float, int]] = field(default_factory=list)
     """``(unix time, step)`` of the last steps of the current process."""
     lines: list[Line] = field(default_factory=list)
+    course: Course = field(default_factory=Course)
+    findings: list[Finding] = field(default_factory=list)
+    """What the events mean, the gravest first."""
 
     def feed(self, events: Iterable[dict[str, Any]]) -> bool:
         """Take in events; whether there were any."""
         fresh = False
         for event in events:
             fresh = True
+            self.course.feed(event)
             try:
                 self._one(event)
             except (TypeError, ValueError, KeyError):
                 continue  # an event of another version, or a damaged one: the rest still draws
+        if fresh:
+            self.findings = read_course(self.course)
         return fresh
 
     def _one(self, event: dict[str, Any]) -> None:
@@ -141,6 +149,30 @@ def numbers(told: Told, run: Run) -> list[Span]:
     return line or [("Nothing measured yet.", "muted")]
 
 
+FINDING = {"stop": ("✗ ", "bad"), "warn": ("! ", "warn"), "note": ("· ", "muted"), "good": ("✓ ", "good")}
+
+
+def gravest(findings: list[Finding]) -> list[Span]:
+    """The gravest finding, and how many more there are."""
+    if not findings:
+        return [(" ", "plain")]
+    first, more = findings[0], len(findings) - 1
+    return [FINDING[first.weight], (first.said, "plain"), (f"   d: what to try{f', {more} more' if more else ''}", "muted")]
+
+
+def reading_lines(findings: list[Finding]) -> list[Line]:
+    """All findings with what to try and where the rule is from."""
+    lines: list[Line] = []
+    for finding in findings:
+        lines += [
+            [FINDING[finding.weight], (finding.said, "strong")],
+            [("  Try: ", "muted"), (finding.try_next, "plain")],
+            [("  Rule: ", "muted"), (f"{finding.rule} ({finding.source})", "muted")],
+            "",
+        ]
+    return lines or [[("There is nothing to read from it yet.", "muted")]]
+
+
 class RunScreen(RunActions):
     rows_of = "run"
     BINDINGS = bindings_of("run")
@@ -157,6 +189,7 @@ class RunScreen(RunActions):
     def body(self) -> ComposeResult:
         yield Static(" ", id="head", classes="line", markup=False)
         yield Static(" ", id="numbers", classes="line", markup=False)
+        yield Static(" ", id="reading", classes="line", markup=False)
         yield Chart()
         yield Static(" ", id="below", classes="line", markup=False)
         yield Pager(at_end=True)
@@ -209,6 +242,7 @@ class RunScreen(RunActions):
         ]
         self.query_one("#head", Static).update(content(head))
         self.query_one("#numbers", Static).update(content(numbers(told, run)))
+        self.query_one("#reading", Static).update(content(gravest(told.findings)))
         self.query_one(Chart).show(told.curves())
         below: Line = [("log", "strong"), ("   l: events", "muted")] if self.log_shown else [("events", "strong"), ("   l: log", "muted")]
         if status.message:
@@ -237,6 +271,10 @@ class RunScreen(RunActions):
         self.log_text = ""
         self._draw()
         self._read()
+
+    def action_reading(self) -> None:
+        told = self.told
+        self.app.push_screen(ReaderScreen([(f"What the numbers of {self.run_.id} say", "strong")], lambda: reading_lines(told.findings), file=None))
 
     def action_recipe(self) -> None:
         run = self.run_
