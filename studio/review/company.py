@@ -27,6 +27,7 @@ from studio.errors import StudioError
 from studio.files import read_lines, sha256_bytes, write_json
 from studio.lore.sources import language
 from studio.persona.folder import Persona
+from studio.phrases import ASSISTANT, REFUSAL, SLOP, Phrases
 from studio.review.probes import Probe, load_probes, opening
 from studio.review.rounds import Side, all_reviews, digest, rounds
 from studio.review.shares import Share, share
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 CHARACTER = "the character"
 """Name of the row that holds the character's own held-out lines."""
 
-VERSION = 1
+VERSION = 2
 """Raised when a number changes its meaning: what was kept before is then made anew."""
 
 COPY = 8
@@ -50,30 +51,7 @@ SAMPLE = 500
 MOST_LINES = 60
 """Held-out lines that the surprise is measured on."""
 
-ASSISTANT = (
-    r"as an ai\b|\bai (?:language )?model|language model|i'?m (?:just )?an ai\b|i (?:cannot|can't) (?:assist|help) with|"
-    r"i'?m sorry to hear|i'?m here to (?:help|listen|support)|feel free to|is there anything else|how can i (?:help|assist)|"
-    r"i hope this helps|it'?s important to (?:remember|note)|great question|i understand (?:that )?(?:this|you|how)|"
-    r"here are (?:some|a few) (?:tips|ways|things|suggestions)|remember,? you'?re not alone|"
-    r"作为一个?(?:ai|人工智能|语言模型)|我(?:是|只是)一个?(?:ai|人工智能|语言模型)|有什么(?:可以|能)帮|希望(?:这|以上)?.{0,4}对你有(?:所)?帮助|"
-    r"如果你(?:还)?有(?:任何|其他)(?:问题|疑问)|很(?:抱歉|遗憾)听到|以下是一些|重要的是要记住"
-)
-"""What an assistant says and no character. After the word lists by which the "unfiltered" ShareGPT-Vicuna and WizardLM data were cleaned of
-refusals and stock sentences; the Chinese ones, and the consolations, are our own reading."""
-
-SLOP = (
-    r"delv(?:e|es|ed|ing)|tapestry|testament to|shivers? (?:down|up)|barely above a whisper|sent shivers|a mix of|couldn'?t help but|"
-    r"eyes (?:sparkl|gleam|twinkl|glint)\w*|mischievous\w*|a dance of|dance[sd]? (?:in|across) the|unspoken|ministrations|symphony of|"
-    r"kaleidoscope|whirlwind of|bustling|intricate\w*|pivotal|multifaceted|unwavering|steadfast|resonat\w+|beacon of|embark\w*|"
-    r"palpable|hushed|air (?:is|was|hung) thick|voice (?:was |is )?(?:low|husky)|ghost(?:s|ed)? of a smile|let out a breath|"
-    r"hung (?:heavy )?in the air|navigat(?:e|ing) the|realm of|journey of|"
-    r"嘴角(?:微微)?(?:上扬|勾起)|眼中闪过一丝|眼神(?:中)?(?:透着|闪烁)|空气(?:仿佛)?凝固|不禁|仿佛.{0,12}一般|总而言之|综上所述|值得注意的是|让我们一起|"
-    r"心中涌起|深吸一口气|一抹(?:微笑|笑意)|不仅.{1,16}更是"
-)
-"""Words that language models use far more than people: chosen from the lists of slop-forensics and antislop (Paech 2024-25, fiction and
-role-play), Kobak et al. 2025 (excess words since ChatGPT) and Wikipedia's "Signs of AI writing"; the Chinese ones are our own reading."""
-
-_ASSISTANT, _SLOP = (re.compile(pattern, re.IGNORECASE) for pattern in (ASSISTANT, SLOP))
+_ASSISTANT, _REFUSAL, _SLOP = Phrases(ASSISTANT), Phrases(REFUSAL), Phrases(SLOP)
 _UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+(?:['’][^\W_]+)*")
 
 
@@ -105,7 +83,7 @@ class Replies(msgspec.Struct):
     """That over the median of the character's own training lines, language by language. None where there is nothing to compare."""
     assistant: float | None
     slop: float | None
-    """Matches of ``ASSISTANT`` and ``SLOP`` per 1,000 units."""
+    """What assistants say (refusals among it) and what models overuse (``studio.phrases``), per 1,000 units."""
     cut_off: Share
     """Replies that ran into the limit of tokens, of those that say how they ended."""
 
@@ -272,8 +250,8 @@ def about(checkpoint: str, identity: str, texts: Sequence[str], finishes: Sequen
         repeats=round(mean(repeated), 4) if repeated else None,
         length=median(map(len, cut)) if cut else None,
         length_ratio=_ratio(texts, [line.text for line in material.train]),
-        assistant=round(1000 * sum(len(_ASSISTANT.findall(text)) for text in texts) / total, 2) if total else None,
-        slop=round(1000 * sum(len(_SLOP.findall(text)) for text in texts) / total, 2) if total else None,
+        assistant=round(1000 * sum(len(phrases.find(text)) for phrases in (_ASSISTANT, _REFUSAL) for text in texts) / total, 2) if total else None,
+        slop=round(1000 * sum(len(_SLOP.find(text)) for text in texts) / total, 2) if total else None,
         cut_off=share(sum(finish == "length" for finish in ended), len(ended)),
     )
 
