@@ -66,6 +66,17 @@ def write_card(folder: Path, checkpoint: Checkpoint) -> None:
     (folder / "checkpoint.toml").write_text(tomli_w.dumps(fields, multiline_strings=True), encoding="utf-8")
 
 
+def add_metrics(folder: Path, metrics: dict[str, float]) -> None:
+    """Write what was measured of a checkpoint later on into its card; nothing else of it changes."""
+    from studio.files import write_atomic
+
+    checkpoint = read_checkpoint(folder)
+    fields = msgspec.to_builtins(checkpoint)
+    del fields["path"]
+    fields["metrics"] = checkpoint.metrics | metrics
+    write_atomic(folder / "checkpoint.toml", tomli_w.dumps(fields, multiline_strings=True))
+
+
 def read_checkpoint(folder: Path) -> Checkpoint:
     path = folder / "checkpoint.toml"
     try:

@@ -34,6 +34,10 @@ def event_line(event: dict[str, Any]) -> str:
             return f"step {event['step']}: val {event['val_loss']:.3f}{trained}{note}{won}"
         case "replies":
             return f"{event.get('done')} of {event.get('total')} replies are written"
+        case "layers":
+            return f"{event.get('done')} of {event.get('total')} layers"
+        case "herself":
+            return f"{event.get('checkpoint')} against {event.get('against')}: {event.get('verdict')}; {event.get('why')}"
         case "checkpoint":
             return f"checkpoint {event.get('id')} ({size(event.get('bytes') or 0)})"
         case "served":

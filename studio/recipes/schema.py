@@ -116,20 +116,32 @@ class Orpo(Preference, kw_only=True, forbid_unknown_fields=True):
     beta: Annotated[float, Meta(gt=0, le=10, description="Weight of preferring beside learning. 0.1 is usual; higher pushes the worse away.")] = 0.1
 
 
-SCHEMES = ("fp8-dynamic", "int8", "int4-gptq", "int4-rtn")
-"""What ``studio quantize --scheme`` takes; which cards run each is in ``checkpoints.schemes``."""
+class Herself(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A checkpoint held against another one: is she still herself?"""
+
+    against: Annotated[str, Meta(description="The checkpoint it is held against.")] = ""
+    tokens: Annotated[int, Meta(ge=64, le=65536, description="Tokens of her held-out turns that both are measured on.")] = 2048
+    replies: Annotated[int, Meta(ge=0, le=200, description="Prompts that both answer without any chance in it.")] = 8
+    reply_tokens: Annotated[int, Meta(ge=4, le=1024, description="Longest of these replies.")] = 48
+    questions: Annotated[int, Meta(ge=0, le=1000, description="Lore questions put to both.")] = 24
 
 
 class Quantize(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Smaller weights for serving."""
+    """Smaller weights for serving. Which cards run which scheme is in ``checkpoints.schemes``."""
 
     scheme: Annotated[
-        Literal["fp8-dynamic", "int8", "int4-gptq", "int4-rtn"],
+        Literal["fp8-dynamic", "fp8-block", "int8", "int8-smooth", "int4-gptq", "int4-awq", "int4-autoround", "int4-rtn", "nvfp4", "nvfp4a16"],
         Meta(description="fp8-dynamic: half the size, nearly no loss, RTX 40 and newer. int4-gptq: a quarter, some loss, RTX 20 and newer."),
     ] = "fp8-dynamic"
-    calibration_rows: Annotated[int, Meta(ge=1, le=10000, description="Training conversations used to calibrate int4-gptq and int8.")] = 256
+    calibration_rows: Annotated[
+        int, Meta(ge=1, le=10000, description="Training conversations that the schemes which look at some are shown; never held-out ones.")
+    ] = 256
     calibration_length: Annotated[int, Meta(ge=16, le=65536, description="Tokens of each of them that are read.")] = 1024
-    group_size: Annotated[int, Meta(ge=16, le=1024, description="Weights that share one scale in 4-bit schemes. Smaller: truer, larger file.")] = 128
+    group_size: Annotated[int, Meta(ge=16, le=1024, description="Weights that share one scale in int4 schemes. Smaller: truer, larger file.")] = 128
+    smoothing: Annotated[float, Meta(ge=0, le=1, description="int8-smooth: how much of the outliers moves from activations into weights.")] = 0.5
+    rounds: Annotated[int, Meta(ge=1, le=2000, description="int4-autoround: how often each layer tries to round better.")] = 200
+    ignore: Annotated[list[str], Meta(description="Layers left in bf16 beside the usual ones: name endings, or re: and a pattern.")] = []
+    check_tokens: Annotated[int, Meta(ge=64, le=65536, description="Tokens of her held-out turns on which it is compared with its parent.")] = 2048
     seed: Annotated[int, Meta(ge=0, lt=2**32, description="Which conversations are drawn.")] = 17
 
 
@@ -165,7 +177,7 @@ class Serve(Struct, kw_only=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="Where it listens on this machine; 0: any free port.")] = 0
 
 
-Recipe = Cpt | Sft | Dpo | Orpo | Merge | Quantize | Ahead | Serve
+Recipe = Cpt | Sft | Dpo | Orpo | Merge | Quantize | Herself | Ahead | Serve
 
 STAGES: dict[str, type[Recipe]] = {
     "cpt": Cpt,
@@ -174,10 +186,11 @@ STAGES: dict[str, type[Recipe]] = {
     "orpo": Orpo,
     "merge": Merge,
     "quantize": Quantize,
+    "herself": Herself,
     "ahead": Ahead,
     "serve": Serve,
 }
 """Stages that can be run, by name."""
 
-MATERIAL = {"cpt": "lore", "sft": "dialogue", "dpo": "preference", "orpo": "preference", "quantize": "dialogue"}
+MATERIAL = {"cpt": "lore", "sft": "dialogue", "dpo": "preference", "orpo": "preference", "quantize": "dialogue", "herself": "dialogue"}
 """Which snapshot a stage reads."""

@@ -44,7 +44,7 @@ def prepare_process() -> None:
 def work(run: Run, story: Story, wish: StopWish) -> int:
     """Run the stage; returns the exit code. Raises whatever goes wrong."""
     from studio.recipes.files import from_toml
-    from studio.recipes.schema import Ahead, Cpt, Merge, Preference, Serve, Sft
+    from studio.recipes.schema import Ahead, Cpt, Herself, Merge, Preference, Serve, Sft
     from studio.stages.checkpoint import made, planned_ids
 
     recipe = from_toml(run.inputs.stage, run.recipe_text, str(run.path / "recipe.toml"))
@@ -87,6 +87,12 @@ def work(run: Run, story: Story, wish: StopWish) -> int:
         from studio.stages.serve import serve
 
         serve(run, recipe, story)
+        return finish(run, story, [], 1, 1)
+    if isinstance(recipe, Herself):
+        from studio.stages.herself import herself
+
+        story.start()
+        herself(run, recipe, story)
         return finish(run, story, [], 1, 1)
     from studio.stages.quantize import quantize
 

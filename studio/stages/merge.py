@@ -17,16 +17,17 @@ from typing import Any
 
 import torch
 
+from studio.checkpoints.herself import Comparison, write_comparison
 from studio.checkpoints.lineage import common_ancestor
 from studio.checkpoints.store import Checkpoint, get_checkpoint, weights_root, write_card
 from studio.errors import StudioError
 from studio.files import build_folder, write_json
 from studio.jobs.runs import Run
 from studio.persona.folder import Persona, open_persona
-from studio.recipes.schema import Merge
+from studio.recipes.schema import Herself, Merge
+from studio.stages import herself as hearing
 from studio.stages import model as models
 from studio.stages.checkpoint import checkpoints_folder
-from studio.stages.quantize import check_texts, divergence, log_probabilities
 from studio.stages.story import Story, peak_memory
 
 Tensors = Sequence[torch.Tensor]
@@ -60,7 +61,9 @@ def merge(run: Run, recipe: Merge, story: Story) -> str:
         models.save_speech(folder, Path(speaker.path), keep_own=True)
         story.phase("Checking the merged model")
         root = Path(weights_root(persona, members[0]).path)
-        metrics = {"kl": _check(persona, run, members[0], folder, root if together else folder, together, trust)}
+        comparison = _check(persona, run, members[0], folder, root if together else folder, together, trust)
+        metrics = dict(comparison.metrics)
+        write_comparison(folder, comparison)
         for file in folder.iterdir():
             file.chmod(0o600)
         card = Checkpoint(
@@ -92,7 +95,8 @@ def _load(persona: Persona, checkpoint: Checkpoint, trust: bool) -> Any:
 
 
 def _fold(persona: Persona, checkpoint: Checkpoint, folder: Path, trust: bool) -> None:
-    models.save_weights(_load(persona, checkpoint, trust), folder)
+    whole = _load(persona, checkpoint, trust)
+    models.save_weights(whole, models.whole_weights(whole), folder)
 
 
 def _adapters(persona: Persona, members: list[Checkpoint], shares: list[float], recipe: Merge, folder: Path, trust: bool) -> None:
@@ -258,17 +262,18 @@ METHODS = {"linear": linear, "slerp": slerp, "ties": ties, "dare-linear": dare_l
 NEEDS_ANCESTOR = ("ties", "dare-linear", "dare-ties")
 
 
-def _check(persona: Persona, run: Run, parent: Checkpoint, folder: Path, weights: Path, adapter: bool, trust: bool) -> float:
-    """Mean divergence of the merged model from its first parent in nats a token. StudioError if it cannot speak at all."""
+def _check(persona: Persona, run: Run, parent: Checkpoint, folder: Path, weights: Path, adapter: bool, trust: bool) -> Comparison:
+    """The merged model against its first parent. StudioError if it cannot speak at all."""
     tokenizer = models.load_transformers_tokenizer(folder, trust)
     before = _load(persona, parent, trust)
-    texts = check_texts(run, tokenizer, int(before.config.get_text_config().vocab_size))
-    reference = [log_probabilities(before, ids) for ids in texts]
+    wanted = Herself()
+    asked = hearing.asked_of(run.inputs.data, folder, persona, tokenizer, int(before.config.get_text_config().vocab_size), wanted)
+    seen = hearing.look(hearing.on_device(before), asked, wanted.reply_tokens)
     del before
     after = models.load_model(weights, "float32", "sdpa", trust)
     if adapter:
         after = models.load_adapter(after, str(folder), trainable=False)
-    found = divergence(after, texts, reference)
-    if found != found:
+    metrics, replies = hearing.compare(seen, hearing.on_device(after), asked, tokenizer, wanted.reply_tokens)
+    if not metrics["finite"]:
         raise StudioError("The merged model is broken: its probabilities are not numbers. Try another method, or a higher density than was set.")
-    return found
+    return Comparison(parent.id, asked.material, metrics, replies)

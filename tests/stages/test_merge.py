@@ -19,8 +19,8 @@ from studio.recipes.files import to_toml
 from studio.recipes.schema import Merge
 from studio.stages import merge as merging
 from studio.stages.__main__ import main
+from studio.stages.herself import log_probabilities
 from studio.stages.model import load_adapter, load_model
-from studio.stages.quantize import log_probabilities
 
 from .conftest import done, result, run_in
 
