@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,7 +136,10 @@ def export(arguments: Namespace, persona: Persona) -> None:
 
 def external(arguments: Namespace, persona: Persona) -> None:
     """Outside endpoints, named so that they can be chatted with and reviewed."""
+    from getpass import getpass
+
     from studio.checkpoints.store import all_checkpoints
+    from studio.engines.keys import set_key
     from studio.persona.folder import External, save_manifest
 
     known = persona.manifest.external
@@ -147,7 +151,15 @@ def external(arguments: Namespace, persona: Persona) -> None:
                 raise StudioError(f"{arguments.name} is a checkpoint of {persona.name} already; choose another name.")
             known[arguments.name] = External(arguments.url, arguments.model)
             save_manifest(persona.root, persona.manifest)
-            output.say(f"{arguments.name} can be chatted with and reviewed like a checkpoint; if it wants a key, set STUDIO_EXTERNAL_KEY.")
+            output.say(
+                f"{arguments.name} can be chatted with and reviewed like a checkpoint; if it wants a key: studio external key {arguments.name}"
+            )
+        case "key":
+            if arguments.name not in known:
+                raise StudioError(f"There is no outside endpoint {arguments.name!r}; there are: {', '.join(known) or 'none'}.")
+            key = getpass(f"Key for {known[arguments.name].url} (not shown): ") if sys.stdin.isatty() else sys.stdin.readline()
+            set_key(known[arguments.name].url, key.strip())
+            output.say(f"The key for {arguments.name} is {'kept on this machine, readable by you only' if key.strip() else 'forgotten'}.")
         case "remove":
             if known.pop(arguments.name, None) is None:
                 raise StudioError(f"There is no outside endpoint {arguments.name!r}; there are: {', '.join(known) or 'none'}.")

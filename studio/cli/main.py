@@ -211,6 +211,7 @@ def _parser() -> ArgumentParser:
     added.add_argument("--url", required=True, help="root of its API, mostly ending in /v1")
     added.add_argument("--model", required=True, help="the model's name there")
     command("remove", "Forget one.", external).add_argument("name")
+    command("key", "Set the key of one: asked for, or read from standard input; empty forgets it.", external).add_argument("name")
     export = command("export", "Write what another program needs to talk with a checkpoint.")
     export.add_argument("checkpoint", metavar="CKPT")
     export.add_argument("--to", required=True, metavar="DIR")

@@ -118,7 +118,7 @@ def _refusal(server: Server, status: int, body: bytes) -> StudioError:
         said = body[:300].decode("utf-8", "replace")
     said = one_line(str(said))[:400]
     if status in (401, 403):
-        return StudioError(f"{server.name} refuses the key; for an outside endpoint set it in STUDIO_EXTERNAL_KEY.")
+        return StudioError(f"{server.name} refuses the key; for an outside endpoint set it with: studio external key NAME")
     if status == 404:
         return StudioError(f"{server.name} does not have this model ({said}).")
     if "context" in said and ("maximum" in said or "context is" in said):

@@ -19,6 +19,7 @@ from typing import Literal
 import msgspec
 
 from studio.checkpoints.store import Checkpoint, weights_root
+from studio.engines import keys
 from studio.errors import StudioError
 from studio.files import lock, write_atomic, write_json
 from studio.jobs import lease, processes, queue
@@ -81,7 +82,7 @@ class Server(msgspec.Struct):
     def key(self) -> str:
         """The key, read when it is needed so that it stands in no object that a crash screen could show."""
         if self.engine == "external":
-            return _external_keys.get(self.base_url) or os.environ.get("STUDIO_EXTERNAL_KEY", "")
+            return _external_keys.get(self.base_url) or keys.key_of(self.base_url)
         try:
             return key_file(self).read_text(encoding="ascii").strip()
         except FileNotFoundError as error:
@@ -101,7 +102,7 @@ def key_file(server: Server) -> Path:
 
 
 def external(base_url: str, models: dict[str, str], key: str = "", name: str = "external") -> Server:
-    """An OpenAI endpoint that somebody else runs (``base_url`` up to and with its ``/v1``). Its key is ``key``, else ``$STUDIO_EXTERNAL_KEY``."""
+    """An OpenAI endpoint that somebody else runs (``base_url`` up to and with its ``/v1``). Its key is ``key``, else as in ``keys``."""
     if not base_url.startswith(("http://", "https://")):
         raise StudioError(f"{base_url!r} is no address of an endpoint; give one that begins with http:// or https://.")
     if key:

@@ -55,7 +55,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     format: int = FORMAT
     trust: Trust = msgspec.field(default_factory=Trust)
     external: dict[str, External] = {}
-    """Outside endpoints, by the name they have here. Their key is ``$STUDIO_EXTERNAL_KEY`` and stands in no file."""
+    """Outside endpoints, by the name they have here. Their keys are the machine's (``engines/keys``) and stand in no persona."""
 
 
 @dataclass(frozen=True)

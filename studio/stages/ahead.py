@@ -34,5 +34,5 @@ def write_replies(run: Run, recipe: Ahead, story: Story) -> int:
 
     failures = write_ahead(persona, get_review(persona, recipe.review), recipe.engine, progress)
     if failures:
-        raise StudioError(f"Not every reply was written. {' '.join(failures)}")
+        raise StudioError(f"Not every reply was written. {' '.join(failure.rstrip('.') + '.' for failure in failures)}")
     return written

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 
 from studio.checkpoints.store import all_checkpoints, delete_checkpoint, get_checkpoint
-from studio.engines import servers
+from studio.cli.main import main
+from studio.engines import keys, servers
 from studio.engines.servers import Server
 from studio.engines.sharing import ensure_served
 from studio.errors import StudioError
+from studio.home import home
 from studio.persona.folder import External, Persona, create, open_persona, save_manifest
 from studio.review.ahead import Pool, add_prompts, write_ahead
 from studio.review.prompts import Prompt
@@ -64,3 +67,20 @@ def test_it_has_no_weights_to_train_serve_or_delete(other: Persona) -> None:
         servers.start(other, [near])
     with pytest.raises(StudioError, match="studio external remove near"):
         delete_checkpoint(other, "near")
+
+
+def test_the_key_of_an_endpoint_is_kept_for_it_alone_and_readable_by_the_person_only(
+    other: Persona, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("STUDIO_EXTERNAL_KEY", raising=False)
+    here = ["-p", str(other.root), "external"]
+    assert main([*here, "add", "near", "--url", "http://127.0.0.1:9/v1/", "--model", "m"]) == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO("sk-secret\n"))
+    assert main([*here, "key", "near"]) == 0
+    assert keys.key_of("http://127.0.0.1:9/v1") == "sk-secret" and keys.key_of("http://127.0.0.1:8/v1") == ""
+    kept = home() / "keys.toml"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert not any(b"sk-secret" in path.read_bytes() for path in other.root.rglob("*") if path.is_file())
+    assert "sk-secret" not in "".join(capsys.readouterr())
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert main([*here, "key", "near"]) == 0 and keys.key_of("http://127.0.0.1:9/v1") == ""

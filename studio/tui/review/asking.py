@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from studio.checkpoints.store import get_checkpoint
+from studio.checkpoints.store import get_checkpoint, weights_root
 from studio.engines.sharing import ensure_served, served_by
 from studio.errors import StudioError
 from studio.review.generate import play
@@ -99,7 +99,8 @@ class Asking(ReviewBase):
                     found = served_by(self.persona, wanted, engine)
                 self.tell(Done(self._engine_ready, (review.id, found)))
             except StudioError as error:
-                self.tell(Trouble(str(error), engine=True))
+                ahead = " w has the replies written ahead, one model after the other." if self._apart(wanted) else ""
+                self.tell(Trouble(f"{error}{ahead}", engine=True))
             except Exception as error:
                 from studio.crash import record
 
@@ -107,6 +108,13 @@ class Asking(ReviewBase):
 
         threading.Thread(target=work, daemon=True).start()
         self.draw()
+
+    def _apart(self, names: Sequence[str]) -> bool:
+        """Whether these checkpoints need several sets of weights, which may not have room side by side."""
+        try:
+            return len({weights_root(self.persona, get_checkpoint(self.persona, name)).id for name in names}) > 1
+        except StudioError:
+            return False
 
     def on_engine_news(self, message: EngineNews) -> None:
         message.stop()

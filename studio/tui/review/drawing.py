@@ -23,6 +23,8 @@ def head(state: State) -> list[Span]:
         (f"{count(state.sitting.counted, 'vote')} · ", "muted"),
         (f"{number}{'blind' if state.blind else 'revealed'} · ", "muted"),
     ]
+    if state.pooled:
+        return [*facts, (f"{state.pooled[0]} of {state.pooled[1]} written", "accent")]
     if state.round and state.round.ahead:
         return [*facts, ("written ahead", "muted")]
     if state.engine_problem:
@@ -123,7 +125,9 @@ def welcome(state: State) -> list[Line]:
                 ("i", "accent"),
                 (" write one   ", "plain"),
                 ("a", "accent"),
-                (" ask from…", "plain"),
+                (" ask from…   ", "plain"),
+                ("w", "accent"),
+                (" write ahead", "plain"),
             ],
         ]
     if state.starting:

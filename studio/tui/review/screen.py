@@ -1,7 +1,8 @@
 """The review screen: one prompt, two to four replies side by side, and a vote before the names.
 
 Workers post messages; this screen owns every change of its state. Its parts: ``asking`` (engine, rounds), ``voting``, ``mending`` (what
-she should have said), ``going_on`` (prompts and talks), ``inspecting``; ``state`` says what can be done, ``drawing`` what stands there.
+she should have said), ``going_on`` (prompts and talks), ``beforehand`` (replies written ahead), ``inspecting``; ``state`` says what can be
+done, ``drawing`` what stands there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from studio.review.standing import standing
 from studio.tui.actions import bindings_of
 from studio.tui.look import Line, content
 from studio.tui.review import drawing
+from studio.tui.review.beforehand import Beforehand
 from studio.tui.review.going_on import GoingOn
 from studio.tui.review.inspecting import Inspecting
 from studio.tui.review.lines import KeyHints, Lines, TwoSided
@@ -37,7 +39,7 @@ from studio.tui.review.state import Phase, State, useful_keys
 from studio.tui.review.voting import Voting
 
 
-class ReviewScreen(Mending, GoingOn, Inspecting, Voting):
+class ReviewScreen(Mending, GoingOn, Beforehand, Inspecting, Voting):
     """Compare checkpoints blind. Goes on with ``review``, else with the newest one of ``checkpoint_ids``, else with the newest."""
 
     rows_of = "review"
@@ -149,6 +151,8 @@ class ReviewScreen(Mending, GoingOn, Inspecting, Voting):
             self.enter(Phase.IDLE)
         # What was written ahead needs no engine to be voted on.
         self.find_engine(start=not sitting.ahead)
+        if sitting.ahead:
+            self.watch_ahead()
 
     def action_new(self) -> None:
         if getattr(self.app, "readonly", False):
@@ -194,7 +198,7 @@ class ReviewScreen(Mending, GoingOn, Inspecting, Voting):
         if not self.is_mounted:
             return
         state = self.state
-        self.query_one("#head", TwoSided).show([("Review", "strong"), ("  which one is her?", "muted")], drawing.head(state))
+        self.draw_head()
         self._draw_prompt()
         self._draw_titles()
         welcome = state.round is None
@@ -204,6 +208,9 @@ class ReviewScreen(Mending, GoingOn, Inspecting, Voting):
             self.query_one("#words", Lines).show(drawing.welcome(state))
         self.draw_status()
         self.query_one(KeyHints).show(useful_keys(state))
+
+    def draw_head(self) -> None:
+        self.query_one("#head", TwoSided).show([("Review", "strong"), ("  which one is her?", "muted")], drawing.head(self.state))
 
     def _draw_prompt(self) -> None:
         earlier, asked = self.query_one("#history", Lines), self.query_one("#prompt", Lines)

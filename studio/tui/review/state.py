@@ -84,6 +84,8 @@ class State:
     talk: Talk | None = None
     system: str | None = None
     """System prompt of the coming rounds; None: the persona's."""
+    pooled: tuple[int, int] | None = None
+    """Replies that were written ahead, and how many there will be; None while nothing writes them."""
     left_out: int = 0
     """Earlier messages of the round on screen that no longer fitted the models."""
     tags: list[str] = field(default_factory=list)
@@ -121,7 +123,7 @@ STILL_WRITING = {
 }
 
 AFTER_THE_VOTE = ("edit", "swipe", "take", "inspect")
-NOT_WHILE_BUSY = ("probe", "focus_input", "source", "continue", "branch", "again", "undo", "next", "new", "system", *AFTER_THE_VOTE)
+NOT_WHILE_BUSY = ("probe", "focus_input", "source", "write_ahead", "continue", "branch", "again", "undo", "next", "new", "system", *AFTER_THE_VOTE)
 FREE_WHEN_READ_ONLY = ("ranking", "inspect", "pane")
 
 
@@ -187,5 +189,5 @@ def useful_keys(state: State) -> list[str]:
         case Phase.ASKING | Phase.SWIPING:
             keys = ["skip", "ranking"]
         case _:
-            keys = ["next", "focus_input", "source", "probe", "system", "ranking", "new"]
+            keys = ["next", "focus_input", "source", "write_ahead", "probe", "system", "ranking", "new"]
     return [key for key in keys if not why_not(state, key)]

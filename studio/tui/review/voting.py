@@ -86,8 +86,10 @@ class Voting(Asking):
     def _dealt_ahead(self, dealt: Round | None) -> None:
         if dealt:
             self.show_round(dealt)
+        elif pooled := self.state.pooled:
+            self.say(f"No other prompt is answered by all yet: {pooled[0]} of {pooled[1]} replies are written. i writes a prompt.")
         else:
-            self.say("All that was written ahead has its vote: k shows the ranking, i writes a prompt.")
+            self.say("Every prompt that all have answered has its vote: w writes more, k shows the ranking, i writes a prompt.")
 
     def action_probe(self) -> None:
         raise NotImplementedError

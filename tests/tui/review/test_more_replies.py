@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from studio.checkpoints.store import get_checkpoint
+from studio.cli.main import main
+from studio.engines.keys import set_key
 from studio.files import append_line
-from studio.persona.folder import Persona
+from studio.persona.folder import Persona, open_persona
 from studio.review.ahead import Reply, add_prompts
 from studio.review.prompts import written
 from studio.review.rounds import Review, Side, digest, open_review, rounds
@@ -109,8 +111,32 @@ async def test_rounds_written_ahead_need_no_engine(wen: Persona) -> None:
             if number < 2:
                 await judge.until(lambda: judge.screen.state.sitting.waiting)  # type: ignore[union-attr]
         await judge.press("enter")
-        await judge.until(lambda: "All that was written ahead has its vote" in judge.app.text())
+        await judge.until(lambda: "Every prompt that all have answered has its vote" in judge.app.text())
     assert len(votes(wen)) == len(rounds(wen, review)) == 3 and len({r.prompt for r in rounds(wen, review)}) == 3
+
+
+async def test_replies_are_written_ahead_at_a_key(wen: Persona, engine: FakeEngine) -> None:
+    """Two lines of one's own and the probes, answered by a real run of the queue; then there is a round to vote on at once."""
+    engine.default = lambda model: Script([f"Written by {model}."])
+    for name in ("near", "far"):
+        assert main(["-p", str(wen.root), "external", "add", name, "--url", engine.base_url, "--model", f"m-{name}"]) == 0
+    set_key(engine.base_url, KEY)
+    wen = open_persona(wen.root)
+    review = open_review(wen, ["near", "far"])
+    async with judging(wen, review=review) as judge:
+        await judge.press("w")
+        await judge.until(lambda: "the probes (2)" in judge.app.text())
+        await judge.press("down", "down", "enter")
+        await judge.press("T", "e", "a", "enter", "C", "a", "k", "e", "ctrl+s")
+        await judge.until(lambda: judge.screen.state.pooled)
+        assert "of 4 written" in judge.app.text()
+        await judge.until(lambda: judge.screen.state.pooled is None)
+        await judge.press("enter")
+        await judge.phase(Phase.WAITING)
+        assert judge.screen.state.round.ahead and judge.screen.state.round.prompt in ("Tea", "Cake")  # type: ignore[union-attr]
+        await judge.press("s", "w")
+        await judge.until(lambda: "2 prompts, 4 of 4 replies are here" in " ".join(judge.app.text().split()))
+        assert "nothing is missing" in judge.app.text()
 
 
 async def test_one_checkpoint_that_cannot_be_served_is_one_sentence_and_what_is_written_goes_on(
