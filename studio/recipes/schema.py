@@ -46,6 +46,10 @@ Alpha = Annotated[int, Meta(ge=1, le=4096, description="Strength of a new adapte
 class Texts(Training, kw_only=True, forbid_unknown_fields=True):
     """What the stages have that read one text at a time."""
 
+    devices: Annotated[
+        int, Meta(ge=1, le=64, description="Cards of this machine that train together, each on its share of the batch. batch is a multiple of it.")
+    ] = 1
+
     packing: Annotated[bool, Meta(description="Several short texts share one sequence, kept apart from each other. Faster, same result.")] = True
     neftune: Annotated[float, Meta(ge=0, le=50, description="Noise on the embeddings. About 5 makes chat livelier; 0 for facts.")] = 0.0
 
@@ -60,6 +64,13 @@ class Cpt(Texts, kw_only=True, forbid_unknown_fields=True):
         float, Meta(gt=0, le=1000, description="Times the lore is read. The end of the second is often the best: keep and compare.")
     ] = 3.0
     batch: Annotated[int, Meta(ge=1, le=4096, description="Sequences a step. 12 is the reference for about 12 M tokens of lore.")] = 12
+    sharded: Annotated[
+        bool,
+        Meta(
+            description="With several devices: each holds only its share of weights, gradients and optimizer (FSDP2), for a model too large "
+            "for one. Slower than whole copies."
+        ),
+    ] = False
 
 
 class Sft(Texts, kw_only=True, forbid_unknown_fields=True):

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from studio.errors import StudioError
 from studio.files import write_json
+from studio.jobs.ending import read_result
 from studio.jobs.runs import Run, read_run
-from studio.stages.sentences import sentence
-from studio.stages.stopping import STOPPED, Stopped, StopWish
+from studio.stages import together
+from studio.stages.sentences import is_lost_peer, sentence
+from studio.stages.stopping import LOST_PEER, STOPPED, Stopped, StopWish
 from studio.stages.story import Story
 
 ENVIRONMENT = {
@@ -32,9 +34,9 @@ def prepare_process() -> None:
     """What must stand before the model libraries are imported."""
     os.umask(0o077)
     os.environ.update(ENVIRONMENT)
-    # One person, one GPU: with several in sight the trainer would wrap the model in DataParallel, which TRL refuses (1.16).
-    if "CUDA_VISIBLE_DEVICES" not in os.environ:
-        os.environ["CUDA_VISIBLE_DEVICES"] = "0"
+    # With several cards in sight a single process would wrap the model in DataParallel, which TRL refuses (1.16).
+    if together.processes() == 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     # One core stays with the screen and the engine, and waiting threads sleep: when all cores spin and another process wants one,
     # each step waits for it many times over (2 threads on 2 busy cores: 120 tokens/s spinning, 810 sleeping; 1 thread: 1,150).
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) - 1)))
@@ -105,6 +107,8 @@ def finish(run: Run, story: Story, checkpoints: list[str], step: int, planned: i
     from studio.stages.room import insist
     from studio.stages.story import peak_memory
 
+    if not together.speaks():
+        return 0
     resume.discard(run.path)
     story.event("end", seconds=story.seconds)
     story.status(now=True, phase="Done", checkpoints=checkpoints)
@@ -128,6 +132,8 @@ def fail(path: Path, error: BaseException) -> int:
         print(said, file=sys.stderr, flush=True)
     except OSError:
         pass
+    if together.processes() > 1 and (is_lost_peer(error) or read_result(path) is not None):
+        return LOST_PEER  # whoever ended first has said why, or cannot
     if not path.is_dir():  # moved away: nothing is made at its old place
         return 1
     try:
@@ -152,9 +158,11 @@ def main(arguments: list[str]) -> int:
         return 1
     story = Story(path, wish)
     try:
-        (path / "result.json").unlink(missing_ok=True)
+        if together.processes() == 1:  # of several, one may have written its own already
+            (path / "result.json").unlink(missing_ok=True)
         return work(run, story, wish)
     except Stopped:
+        wish.patient = True
         story.event("stopping", reason="asked to stop (SIGTERM)")
         return STOPPED
     except (Exception, KeyboardInterrupt) as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from studio.checkpoints.store import Checkpoint, read_checkpoint, write_card
 from studio.files import build_folder, folder_size
 from studio.jobs.runs import Run
+from studio.stages import together
 from studio.stages.room import with_room
 from studio.stages.story import Story
 
@@ -34,7 +35,10 @@ def write_checkpoint(
 ) -> Path:
     """Build ``name`` with ``write(folder)`` and its card. One that is in place already is left alone (a resumed run comes by again)."""
     destination = checkpoints_folder(run) / name
-    if made(run, [name]):
+    there = bool(made(run, [name]))
+    together.wait()
+    if there or not together.speaks():
+        together.wait()
         return destination
     story.phase(f"Writing checkpoint {name}")
     began = time.monotonic()
@@ -64,6 +68,7 @@ def write_checkpoint(
     story.event("checkpoint", id=name, path=str(destination), epoch=epoch, bytes=folder_size(destination), seconds=round(time.monotonic() - began, 3))
     story.phase("Training")
     story.status(now=True, checkpoints=made(run, sorted({*run.status.checkpoints, *_of_run(run), name}, key=_number)))
+    together.wait()
     return destination
 
 

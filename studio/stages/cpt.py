@@ -28,7 +28,7 @@ def train_cpt(run: Run, recipe: Cpt, story: Story, wish: StopWish) -> Progress:
     story.event("data", **data.facts(lore, held_out))
 
     parameters = count_parameters(weights)
-    precision = models.choose_precision(recipe, parameters)
+    precision = models.choose_precision(recipe, parameters, recipe.devices if recipe.sharded else 1)
     if recipe.precision == "bf16":
         story.warning("Weights are plain bf16: updates smaller than half a bf16 step are lost and the lore is learned too little; auto is better.")
     story.phase("Loading the model")
@@ -40,8 +40,10 @@ def train_cpt(run: Run, recipe: Cpt, story: Story, wish: StopWish) -> Progress:
     story.event("plan", **planned_facts(recipe, plan, model, parameters, precision))
 
     def write(epoch: int, measured: Measured, counted: Counted) -> None:
+        state = models.whole_weights(model)
+
         def files(folder: Path) -> None:
-            models.save_weights(model, folder)
+            models.save_weights(model, state, folder)
             models.save_speech(folder, weights, keep_own=True)
 
         metrics = metrics_of(measured, counted, story)

@@ -68,8 +68,10 @@ def bf16_pays() -> bool:
     return bf16_instructions()
 
 
-def choose_precision(recipe: Training, parameters: int) -> Precision:
+def choose_precision(recipe: Training, parameters: int, share: int = 1) -> Precision:
     """What the recipe's ``precision`` means on this machine. StudioError where it cannot be had.
+
+    ``share``: over how many devices the weights are spread.
 
     For LoRA the weights are frozen, so bf16 weights lose nothing; the adapter itself is float32 in every case.
     """
@@ -82,7 +84,7 @@ def choose_precision(recipe: Training, parameters: int) -> Precision:
             return Precision("float32", bf16_pays(), optimizer, said="float32 weights under the adapter")
         return Precision("bfloat16", True, optimizer, said="bf16 weights under a float32 adapter")
     if wanted == "auto":
-        if not on_cuda() or _fits(parameters):
+        if not on_cuda() or _fits(parameters // share):
             pays = bf16_pays()
             return Precision("float32", pays, optimizer, said=f"float32 weights, {'bf16' if pays else 'float32'} arithmetic")
         wanted = "bf16-kahan" if importable("optimi") else "bf16-stochastic"
@@ -192,17 +194,26 @@ def with_adapter(model: Any, inputs: Inputs, recipe: Sft | Preference, story: St
     return get_peft_model(model, config)
 
 
-def save_weights(model: Any, folder: Path) -> None:
-    """Write a full model as bf16 safetensors, whatever it was trained in. The copy is made on the CPU."""
+def whole_weights(model: Any) -> dict[str, Any]:
+    """A copy of all weights on the CPU, in bf16, whatever they are trained in. Where each of several processes holds a share of them, all
+    must ask for it together."""
     import torch
 
     copies: dict[int, Any] = {}
     state = {}
     for name, tensor in model.state_dict().items():
-        # Tied weights stay one tensor, so that they are written once.
-        if tensor.data_ptr() not in copies:
-            copies[tensor.data_ptr()] = tensor.detach().to("cpu", torch.bfloat16 if tensor.is_floating_point() else None, copy=True)
-        state[name] = copies[tensor.data_ptr()]
+        # Tied weights stay one tensor, so that they are written once; of a sharded one the share on this process tells which it is.
+        local = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+        key = local.data_ptr() or id(tensor)
+        if key not in copies:
+            whole = tensor.full_tensor() if local is not tensor else tensor
+            copies[key] = whole.detach().to("cpu", torch.bfloat16 if whole.is_floating_point() else None, copy=True)
+        state[name] = copies[key]
+    return state
+
+
+def save_weights(model: Any, state: dict[str, Any], folder: Path) -> None:
+    """Write a full model with these weights as safetensors."""
     model.save_pretrained(folder, state_dict=state)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["dtype"] = "bfloat16"

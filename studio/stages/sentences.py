@@ -24,6 +24,18 @@ def sentence(error: BaseException) -> str:
     return f"The run stopped unexpectedly ({type(error).__name__}: {first}); the whole story is in log.txt."
 
 
+LOST = ("connection closed by peer", "connection reset by peer", "broken pipe", "connection refused", "remote process exited")
+"""How torch's process groups say that another process of the training is gone."""
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Whether one of several processes fails only because another one has ended."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & {"DistError", "DistNetworkError", "DistBackendError", "DistStoreError"}) or (
+        isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in LOST)
+    )
+
+
 def is_no_room(error: BaseException) -> bool:
     """Whether something could not be written because the disk is full."""
     if isinstance(error, StudioError):

@@ -9,6 +9,10 @@ STOPPED = 143
 """Exit code of a stage that was asked to stop: 128 + SIGTERM, as a shell would say it."""
 
 
+LOST_PEER = 75
+"""Exit code of one of several processes that ended because another one had."""
+
+
 class Stopped(BaseException):
     """The stage was asked to stop and has nothing to save, or has saved it."""
 

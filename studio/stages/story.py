@@ -12,6 +12,7 @@ from typing import Any
 
 from studio.errors import StudioError
 from studio.jobs.runs import append_event, update_status
+from studio.stages import together
 from studio.stages.sentences import is_no_room
 from studio.stages.stopping import StopWish
 
@@ -37,6 +38,8 @@ class Story:
 
     def event(self, kind: str, **payload: Any) -> None:
         """Tell what happened. On a full disk it is kept and told later: no training dies of not being able to say something."""
+        if not together.speaks():
+            return
         self._unsaid.append((time.time(), kind, payload))
         if len(self.early) < EARLY_EVENTS:
             self.early.append({"t": time.time(), "kind": kind, **payload})
@@ -63,6 +66,8 @@ class Story:
 
     def status(self, now: bool = False, **changes: Any) -> None:
         """Change fields of ``status.json``, at most once a second unless it must be ``now``. Never the state: that is the runner's."""
+        if not together.speaks():
+            return
         self._pending |= changes
         if now or time.monotonic() - self._status_at >= STATUS_INTERVAL:
             try:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from accelerate import DistributedType, PartialState
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -21,9 +24,9 @@ from studio.checkpoints.base import context_length
 from studio.errors import StudioError
 from studio.recipes.schema import Cpt, Sft, Training
 from studio.seeing import reading
-from studio.stages import resume
+from studio.stages import resume, together
 from studio.stages.model import Precision, attention, hybrid_kernels, is_hybrid, on_cuda
-from studio.stages.room import state_bytes, with_room
+from studio.stages.room import state_bytes, wait, with_room
 from studio.stages.stopping import StopWish
 from studio.stages.story import Story, peak_memory
 
@@ -43,14 +46,15 @@ class Plan(NamedTuple):
     packed: bool
     evals_per_epoch: int
     saves_per_epoch: int
+    devices: int = 1
 
     @property
     def accumulation(self) -> int:
-        return self.batch // self.micro_batch
+        return self.batch // (self.micro_batch * self.devices)
 
     @property
     def steps_per_epoch(self) -> int:
-        return max(1, ceil(ceil(self.rows / self.micro_batch) / self.accumulation))
+        return max(1, ceil(ceil(ceil(self.rows / self.micro_batch) / self.devices) / self.accumulation))
 
     @property
     def steps(self) -> int:
@@ -66,7 +70,15 @@ class Plan(NamedTuple):
             "sequences": self.rows,
             "packed": self.packed,
             "tokens_per_epoch": self.tokens,
+            **({"devices": self.devices} if self.devices > 1 else {}),
         }
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be the same for a trainer state to fit."""
+        known = self._asdict()
+        if self.devices == 1:
+            del known["devices"]
+        return known | {"steps": self.steps}
 
     def epoch_ends(self) -> dict[int, int]:
         """Number of the epoch by its last step; a last, fractional epoch counts as one."""
@@ -79,7 +91,9 @@ class Plan(NamedTuple):
 
 
 def make_plan(recipe: Training, layout: Layout, rows: int, tokens: int) -> Plan:
-    return Plan(rows, tokens, recipe.batch, layout.micro_batch, recipe.epochs, layout.packed, recipe.evals_per_epoch, recipe.saves_per_epoch)
+    return Plan(
+        rows, tokens, recipe.batch, layout.micro_batch, recipe.epochs, layout.packed, recipe.evals_per_epoch, recipe.saves_per_epoch, layout.devices
+    )
 
 
 def readable_length(recipe: Training, weights: Path, story: Story) -> int:
@@ -100,12 +114,12 @@ def choose_layout(recipe: Cpt | Sft, weights: Path, story: Story) -> Layout:
             "Packing is off: this base carries state from token to token, and without flash-linear-attention and causal-conv1d on a GPU "
             "packed texts would leak into each other. Training goes on unpacked, several times slower."
         )
-    micro = even_micro_batch(recipe.batch, recipe.micro_batch)
+    micro = even_micro_batch(recipe.batch // recipe.devices, recipe.micro_batch)
     if packed and micro > 1 and attention(recipe.precision != "fp32") == "sdpa":
         # The packed micro-batch is one long row; without a kernel for it attention costs its whole square (16 x 512: 5 times slower).
         micro = 1
         story.warning("micro_batch is 1: flash-attn is not installed, and packed sequences side by side would only cost time and memory.")
-    return Layout(length, packed, micro)
+    return Layout(length, packed, micro, recipe.devices)
 
 
 def warmup_steps(recipe: Training, plan: Plan) -> int:
@@ -143,6 +157,7 @@ class Layout(NamedTuple):
     length: int
     packed: bool
     micro_batch: int
+    devices: int = 1
 
 
 class Counted:
@@ -212,27 +227,49 @@ class Watched(Trainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Means over all tokens (or pairs) of the validation rows. The random streams of the training are left untouched."""
         sums: dict[str, float] = {}
-        count = 0
+        count = 0.0
         model: Any = self.model
         model.eval()
         try:
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.no_grad():
-                for inputs in self.get_eval_dataloader():
-                    if self.wish.wanted and self.wish.patient:
+                for inputs, counts in self._validation():
+                    if together.any_of(self.wish.wanted and self.wish.patient):
                         self.counted.owed = True
                         self.control.should_save = self.control.should_training_stop = True
                         return {}
                     inputs = self._prepare_inputs(inputs)
                     with self.accelerator.autocast():
                         found, size = self.measure(model, inputs)
-                    sums = {key: sums.get(key, 0.0) + value for key, value in found.items()}
-                    count += size
+                    sums = {key: sums.get(key, 0.0) + value * counts for key, value in found.items()}
+                    count += size * counts
         finally:
             model.train()
         self.counted.owed = False
-        metrics = {f"eval_{key}": value / max(count, 1) for key, value in sums.items()}
+        count, *totals = together.summed([count, *sums.values()])
+        metrics = {f"eval_{key}": value / max(count, 1) for key, value in zip(sums, totals, strict=True)}
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _validation(self) -> Iterator[tuple[Any, int]]:
+        """The validation batches and whether each counts (1) or not (0).
+
+        Of several processes each takes its own, none measured twice; but all go through the model equally often, since a sharded one is
+        put together anew each time with the help of all.
+        """
+        if together.processes() == 1:
+            yield from ((inputs, 1) for inputs in self.get_eval_dataloader())
+            return
+        rows: Any = self.eval_dataset
+        batches = DataLoader(
+            self._remove_unused_columns(rows, "evaluation"), batch_size=self.args.eval_batch_size, collate_fn=self.data_collator, shuffle=False
+        )
+        mine, count = None, len(batches)
+        for number, inputs in enumerate(batches):
+            if number % together.processes() == together.rank() or mine is None:
+                mine = inputs, int(number % together.processes() == together.rank())
+            if (number + 1) % together.processes() == 0 or number + 1 == count:
+                yield mine
+                mine = None
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """A state is no model to publish."""
@@ -251,7 +288,25 @@ class Watched(Trainer):
                 discard()
                 raise
 
-        with_room(self.story, state_bytes(model), "saving a state", write)
+        if together.processes() == 1:
+            with_room(self.story, state_bytes(model), "saving a state", write)
+            return
+        # Room is looked for before and not waited for on the way: in the middle of a save the others would be somewhere else.
+        if together.speaks():
+            wait(self.story, state_bytes(model), "saving a state")
+        together.wait()
+        Trainer._save_checkpoint(self, model, trial)
+        together.wait()  # each has written its own random streams
+        if together.speaks():
+            self._keep()
+        together.wait()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Of a sharded model the library writes the weights again for going on, and once is enough."""
+        if not self.is_fsdp_enabled:
+            super().save_model(output_dir, _internal_call)
+        elif together.speaks():
+            Path(str(output_dir)).mkdir(parents=True, exist_ok=True)
 
     def _keep(self) -> None:
         step = int(self.state.global_step)
@@ -296,7 +351,7 @@ class Watch(TrainerCallback):
         control.should_evaluate = state.global_step in self.evals
         control.should_save = state.global_step in self.saves
         control.should_log = True
-        if self.trainer.wish.wanted and state.global_step < self.plan.steps:
+        if together.any_of(self.trainer.wish.wanted) and state.global_step < self.plan.steps:
             self.trainer.counted.owed = bool(control.should_evaluate)
             control.should_evaluate = False
             control.should_save = control.should_training_stop = True
@@ -354,7 +409,9 @@ def stop_if_broken(story: Story) -> None:
 
 def common_settings(run: Path, recipe: Training, plan: Plan, precision: Precision) -> dict[str, Any]:
     """What every trainer is told."""
+    several = together.processes() > 1
     return {
+        **({"ddp_timeout": int(together.FOREVER.total_seconds()), "ddp_find_unused_parameters": False} if several else {}),
         "output_dir": str(resume.staging(run)),
         "per_device_train_batch_size": plan.micro_batch,
         "per_device_eval_batch_size": plan.micro_batch,
@@ -384,6 +441,15 @@ def common_settings(run: Path, recipe: Training, plan: Plan, precision: Precisio
     }
 
 
+def sharding(recipe: Cpt | Sft) -> dict[str, Any]:
+    """FSDP2, where the recipe wants it: each process holds its share of every layer."""
+    if not isinstance(recipe, Cpt) or not recipe.sharded or together.processes() == 1:
+        return {}
+    # Full states: what a state holds stays plain tensors in one file, read without unpickling (the sharded kind has a pickled index).
+    facts = {"version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP", "state_dict_type": "FULL_STATE_DICT"}
+    return {"fsdp": True, "fsdp_config": facts | {"activation_checkpointing": recipe.gradient_checkpointing}, "gradient_checkpointing": False}
+
+
 def train_texts(
     run: Path,
     story: Story,
@@ -399,12 +465,17 @@ def train_texts(
 ) -> Progress:
     """Train on single texts, packed or not; see ``train``."""
     settings = SFTConfig(
-        **common_settings(run, recipe, plan, precision),
+        **common_settings(run, recipe, plan, precision) | sharding(recipe),
         neftune_noise_alpha=recipe.neftune or None,
         padding_free=plan.packed,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
+    if settings.fsdp and not on_cuda():
+        # accelerate (1.15) shards on cards alone; torch does on processors too, when accelerate takes them for cards.
+        PartialState().distributed_type = DistributedType.MULTI_GPU
     trainer = TextTrainer(model=model, args=settings, train_dataset=train_rows, eval_dataset=val_rows, processing_class=tokenizer)
+    if settings.fsdp and not trainer.is_fsdp_enabled:
+        raise StudioError("The weights were not spread over the devices as the recipe's sharded = true wants; set it to false, or devices to 1.")
     return train(trainer, run, story, wish, recipe, plan, precision, write_checkpoint)
 
 
@@ -419,13 +490,18 @@ def train(
     trainer.remove_callback(ProgressCallback)
     trainer.story, trainer.wish, trainer.plan, trainer.run, trainer.keep_states = story, wish, plan, run, recipe.keep_states
     trainer.counted = Counted()
-    trainer.fingerprint = {**plan._asdict(), "steps": plan.steps, "optimizer": precision.optimizer, "weights": precision.weights}
+    trainer.fingerprint = plan.fingerprint() | {"optimizer": precision.optimizer, "weights": precision.weights}
 
     def write(epoch: int, measured: Measured) -> None:
         write_checkpoint(epoch, measured, trainer.counted)
 
     trainer.add_callback(Watch(trainer, write))
+    if not together.speaks():
+        together.wait()  # the first one clears away what is torn
     state = resume.newest_state(run, trainer.fingerprint)
+    if together.speaks():
+        together.wait()
+    together.wait()
     if state:
         trainer.counted.restore(state[1].counted)
         story.event("resume", step=state[1].step)
@@ -436,5 +512,6 @@ def train(
         trainer.train(resume_from_checkpoint=str(state[0]) if state else None)
     finally:
         wish.patient = False
+    together.wait()
     story.event("memory", peak_bytes=peak_memory())
     return Progress(int(trainer.state.global_step), plan.steps)
