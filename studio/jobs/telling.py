@@ -32,6 +32,8 @@ def event_line(event: dict[str, Any]) -> str:
             trained = f", train {event['train_loss']:.3f}" if event.get("train_loss") is not None else ""
             won = f", {event['val_accuracy']:.0%} of the pairs won by {event['val_margin']:+.3f}" if "val_margin" in event else ""
             return f"step {event['step']}: val {event['val_loss']:.3f}{trained}{note}{won}"
+        case "probes":
+            return probes_line(event)
         case "replies":
             return f"{event.get('done')} of {event.get('total')} replies are written"
         case "layers":
@@ -57,3 +59,16 @@ def event_line(event: dict[str, Any]) -> str:
         case "state":
             return str(event.get("message") or "") if event.get("state") != RUNNING else ""
     return ""
+
+
+def probes_line(event: dict[str, Any]) -> str:
+    """``step 40: probes: 3 of 4 lore questions right, surprise 2.31, recites 12 % of seen and 3 % of unseen lines``."""
+    parts = [f"{len(event.get('replies') or [])} answers"] if event.get("replies") else []
+    if event.get("accuracy") is not None:
+        parts.append(f"{round(event['accuracy'] * event['asked'])} of {event['asked']} lore questions right")
+    if event.get("surprise", {}).get("val") is not None:
+        parts.append(f"surprise at unseen lines {event['surprise']['val']:.2f}")
+    recited = event.get("recited") or {}
+    if recited.get("train") is not None:
+        parts.append(f"recites {recited['train']:.0%} of seen" + (f" and {recited['val']:.0%} of unseen lines" if "val" in recited else " lines"))
+    return f"step {event['step']}: probes: {', '.join(parts)}"

@@ -36,6 +36,11 @@ class Training(Struct, kw_only=True, forbid_unknown_fields=True):
     evals_per_epoch: Annotated[int, Meta(ge=1, le=1000, description="How often the validation loss is measured in an epoch.")] = 4
     keep_states: Annotated[int, Meta(ge=1, le=100, description="Resumable trainer states kept on disk at once (the newest ones).")] = 1
     saves_per_epoch: Annotated[int, Meta(ge=1, le=1000, description="How often a resumable trainer state is written in an epoch.")] = 1
+    probes: Annotated[
+        int,
+        Meta(ge=0, le=200, description="Open probes answered at every evaluation (four times as many cloze); 0: none. More: see more, takes longer."),
+    ] = 6
+    probe_tokens: Annotated[int, Meta(ge=1, le=4096, description="Longest answer to a probe in training, in tokens.")] = 64
     seed: Annotated[int, Meta(ge=0, lt=2**32, description="Same seed, same data order, same run.")] = 17
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from math import sqrt
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -50,17 +51,22 @@ def load_probes(persona: Persona) -> list[Probe]:
     """The persona's probes. StudioError naming the line that is none."""
     if not persona.probes.is_file():
         raise StudioError(f"{persona.name} has no probes; write some into {persona.probes}, one JSON object a line.")
+    return read_probes(persona.probes)
+
+
+def read_probes(path: Path) -> list[Probe]:
+    """The probes of a file. StudioError naming the line that is none."""
     found = []
-    with persona.probes.open("rb") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
                 probe = msgspec.json.decode(line, type=Probe)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise StudioError(f"{persona.probes}:{number}: this is no probe ({error}).") from error
+                raise StudioError(f"{path}:{number}: this is no probe ({error}).") from error
             if probe.kind == "cloze" and not (probe.answer and probe.wrong):
-                raise StudioError(f"{persona.probes}:{number}: a cloze needs an answer and at least one wrong one.")
+                raise StudioError(f"{path}:{number}: a cloze needs an answer and at least one wrong one.")
             found.append(probe)
     return found
 

@@ -9,6 +9,7 @@ from studio.jobs.runs import Run
 from studio.recipes.schema import Cpt
 from studio.stages import checkpoint, data
 from studio.stages import model as models
+from studio.stages.probing import prepare_probing
 from studio.stages.stopping import StopWish
 from studio.stages.story import Story
 from studio.stages.training import Counted, Measured, Progress, choose_layout, make_plan, metrics_of, planned_facts, train_texts
@@ -49,4 +50,5 @@ def train_cpt(run: Run, recipe: Cpt, story: Story, wish: StopWish) -> Progress:
         metrics = metrics_of(measured, counted, story)
         checkpoint.write_checkpoint(run, story, f"{run.id}-e{epoch}", "full", epoch, counted.tokens, metrics, files)
 
-    return train_texts(run.path, story, wish, recipe, plan, precision, model, tokenizer, train_rows, val_rows, write)
+    probing = prepare_probing(run, recipe, tokenizer, None, (lore.rows, held_out.rows), models.is_hybrid(weights), story)
+    return train_texts(run.path, story, wish, recipe, plan, precision, model, tokenizer, train_rows, val_rows, write, probing)

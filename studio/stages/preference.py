@@ -23,6 +23,7 @@ from studio.recipes.schema import Dpo, Preference
 from studio.stages import data, pairs
 from studio.stages import model as models
 from studio.stages.adapters import prepare
+from studio.stages.probing import prepare_probing
 from studio.stages.stopping import StopWish
 from studio.stages.story import Story
 from studio.stages.training import (
@@ -125,7 +126,13 @@ def train_preference(run: Run, recipe: Preference, story: Story, wish: StopWish)
         eval_dataset=pairs.dataset(held_out.rows),
         processing_class=tokenizer,
     )
+    trainer.probing = prepare_probing(run, recipe, tokenizer, template, (better(known), better(held_out)), models.is_hybrid(weights), story)
     return train(trainer, run.path, story, wish, recipe, ready.plan, ready.precision, ready.write)
+
+
+def better(split: pairs.PairSplit) -> list[data.Row]:
+    """The prompts with their better replies, as SFT would read them."""
+    return [data.Row([*row.prompt, *row.chosen], [*[data.IGNORED] * len(row.prompt), *row.chosen]) for row in split.rows]
 
 
 def choose_layout(recipe: Preference, weights: Path, story: Story) -> Layout:

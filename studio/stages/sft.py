@@ -10,6 +10,7 @@ from studio.recipes.schema import Sft
 from studio.stages import data
 from studio.stages import model as models
 from studio.stages.adapters import prepare
+from studio.stages.probing import prepare_probing
 from studio.stages.stopping import StopWish
 from studio.stages.story import Story
 from studio.stages.training import Progress, choose_layout, train_texts
@@ -32,4 +33,5 @@ def train_sft(run: Run, recipe: Sft, story: Story, wish: StopWish) -> Progress:
     story.event("data", **data.facts(dialogue, held_out), template=template.name, end_of_turn=template.end_of_turn)
 
     ready = prepare(run, recipe, layout, weights, speech, len(train_rows), dialogue.kept_tokens, story)
-    return train_texts(run.path, story, wish, recipe, ready.plan, ready.precision, ready.model, tokenizer, train_rows, val_rows, ready.write)
+    probing = prepare_probing(run, recipe, tokenizer, template, (dialogue.rows, held_out.rows), models.is_hybrid(weights), story)
+    return train_texts(run.path, story, wish, recipe, ready.plan, ready.precision, ready.model, tokenizer, train_rows, val_rows, ready.write, probing)

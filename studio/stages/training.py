@@ -26,9 +26,11 @@ from studio.recipes.schema import Cpt, Sft, Training
 from studio.seeing import reading
 from studio.stages import resume, together
 from studio.stages.model import Precision, attention, hybrid_kernels, is_hybrid, on_cuda
+from studio.stages.probing import Probing
 from studio.stages.room import state_bytes, wait, with_room
 from studio.stages.stopping import StopWish
 from studio.stages.story import Story, peak_memory
+from studio.text import one_line
 
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
@@ -189,6 +191,8 @@ class Measured(NamedTuple):
     train_loss: float | None
     more: dict[str, float] = {}  # noqa: RUF012
     """What a preference training measures besides: ``val_margin``, ``val_accuracy`` and the like."""
+    probed: dict[str, float] = {}  # noqa: RUF012
+    """What the probes said: ``probe_accuracy``, ``surprise_val`` and the like."""
 
     @property
     def gap(self) -> float | None:
@@ -206,7 +210,7 @@ class Measured(NamedTuple):
 def metrics_of(measured: Measured, counted: Counted, story: Story) -> dict[str, float]:
     """What a checkpoint's card says was measured."""
     found = {key: value for key, value in measured.facts().items() if key not in ("step", "epoch") and value is not None}
-    return found | {"seconds": round(counted.seconds + story.seconds, 3)}
+    return found | measured.probed | {"seconds": round(counted.seconds + story.seconds, 3)}
 
 
 class Watched(Trainer):
@@ -219,6 +223,7 @@ class Watched(Trainer):
     run: Path
     keep_states: int
     fingerprint: dict[str, Any]
+    probing: Probing | None = None
 
     def measure(self, model: Any, inputs: Any) -> tuple[dict[str, float], int]:
         """Sums over one batch of validation rows, ``loss`` among them, and over how many tokens or pairs."""
@@ -270,6 +275,27 @@ class Watched(Trainer):
             if (number + 1) % together.processes() == 0 or number + 1 == count:
                 yield mine
                 mine = None
+
+    def probe(self, step: int, epoch: float) -> dict[str, float]:
+        """Put the probes to the model as it is, tell what came, and give the numbers for a checkpoint's card."""
+        if self.probing is None or self.wish.wanted or self.is_fsdp_enabled or not self.is_world_process_zero():
+            return {}
+        model: Any = self.accelerator.unwrap_model(self.model)
+        model.eval()
+        try:
+            with torch.random.fork_rng(devices=range(torch.cuda.device_count())), self.accelerator.autocast():
+                found = self.probing.put(model)
+        except Exception as error:  # what only looks at a training must not end it
+            self.probing = None
+            self.story.warning(f"Probes are put no more in this run ({type(error).__name__}: {one_line(str(error))[:200]}).")
+            return {}
+        finally:
+            model.train()
+        self.story.event("probes", step=step, epoch=epoch, **found)
+        told = {"probe_accuracy": found.get("accuracy"), "probe_overlap": found.get("overlap")}
+        told |= {f"surprise_{half}": value for half, value in found.get("surprise", {}).items()}
+        told |= {f"recited_{half}": value for half, value in found.get("recited", {}).items()}
+        return {key: float(value) for key, value in told.items() if value is not None}
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """A state is no model to publish."""
@@ -393,6 +419,7 @@ class Watch(TrainerCallback):
         measured = Measured(state.global_step, float(state.epoch or 0.0), metrics["eval_loss"], trained, more)
         self.story.event("eval", **measured.facts())
         self.trainer.counted.losses = []
+        measured = measured._replace(probed=self.trainer.probe(measured.step, measured.epoch))
         if state.global_step in self.epoch_ends:
             self.write_checkpoint(self.epoch_ends[state.global_step], measured)
 
@@ -462,6 +489,7 @@ def train_texts(
     train_rows: Any,
     val_rows: Any,
     write_checkpoint: Any,
+    probing: Probing | None = None,
 ) -> Progress:
     """Train on single texts, packed or not; see ``train``."""
     settings = SFTConfig(
@@ -476,6 +504,7 @@ def train_texts(
     trainer = TextTrainer(model=model, args=settings, train_dataset=train_rows, eval_dataset=val_rows, processing_class=tokenizer)
     if settings.fsdp and not trainer.is_fsdp_enabled:
         raise StudioError("The weights were not spread over the devices as the recipe's sharded = true wants; set it to false, or devices to 1.")
+    trainer.probing = probing
     return train(trainer, run, story, wish, recipe, plan, precision, write_checkpoint)
 
 

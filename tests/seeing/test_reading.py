@@ -68,7 +68,7 @@ def test_a_curve_that_warms_up_slowly_is_not_flat() -> None:
 def test_a_resumed_run_counts_each_step_once_and_damaged_events_are_left_out() -> None:
     events = story(steps=60, val=())
     again = [{"kind": "resume", "t": 70.0, "step": 40}, *({**e, "loss": 1.0} for e in story(val=()) if e["kind"] == "step" and 40 < e["step"] <= 50)]
-    damaged = [{"kind": "step", "t": 80.0, "step": "x"}, {"kind": "eval", "t": 1.0}, {"kind": "step"}]
+    damaged: list[dict[str, Any]] = [{"kind": "step", "t": 80.0, "step": "x"}, {"kind": "eval", "t": 1.0}, {"kind": "step"}]
     found = course([*events, *again, *damaged])
     assert [step for step, _ in found.losses()] == list(range(1, 51))
     assert found.losses()[-1] == (50, 1.0) and found.losses()[39][1] == falling(40)

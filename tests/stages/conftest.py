@@ -32,6 +32,7 @@ QUICK = {
     "epochs": 1.0,
     "evals_per_epoch": 1,
     "gradient_checkpointing": False,
+    "probes": 0,
 }
 
 
