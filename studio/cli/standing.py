@@ -149,19 +149,17 @@ def judge(arguments: Namespace, persona: Persona) -> None:
 
 
 def report(arguments: Namespace, persona: Persona) -> None:
-    from studio.files import write_atomic
     from studio.review.report import report as write
+    from studio.review.report import write_report
 
     opened = rounds.get_review(persona, arguments.review)
-    text = write(persona, opened)
     if arguments.to:
-        path = Path(arguments.to).expanduser()
-        write_atomic(path, text)
+        path = write_report(persona, opened, Path(arguments.to).expanduser())
         if arguments.json:
             output.json({"review": opened.id, "path": str(path)})
         else:
             output.say(f"The report on {opened.id} is in {path}.")
     elif arguments.json:
-        output.json({"review": opened.id, "markdown": text})
+        output.json({"review": opened.id, "markdown": write(persona, opened)})
     else:
-        output.say(text.rstrip("\n"))
+        output.say(write(persona, opened).rstrip("\n"))

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from studio.checkpoints.store import all_checkpoints
+from studio.files import write_atomic
 from studio.persona.folder import Persona
 from studio.review import wording
 from studio.review.ranking import Rank
@@ -48,6 +50,13 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: str) -> 
     """A Markdown table. Cells are taken as they are: names go through ``code`` first."""
     line = "|".join("---:" if way == "r" else "---" for way in right)
     return [f"| {' | '.join(headers)} |", f"|{line}|", *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+def write_report(persona: Persona, review: Review, path: Path | None = None) -> Path:
+    """Write the page to ``path``, else beside the review; returns where it is."""
+    path = path or persona.reviews / review.id / "report.md"
+    write_atomic(path, report(persona, review))
+    return path
 
 
 def report(persona: Persona, review: Review) -> str:

@@ -11,7 +11,8 @@ from textual.app import App
 
 from studio.errors import StudioError
 from studio.persona.folder import Persona, create
-from studio.review.rounds import open_review
+from studio.review.report import write_report
+from studio.review.rounds import all_reviews, open_review
 from studio.review.standing import Standing, standing
 from studio.tui.look import DARK, spans
 from studio.tui.review.ranking import PAGES, RankingPanel, page
@@ -113,3 +114,16 @@ async def test_no_votes_and_a_trouble_are_one_sentence(tmp_path: Path) -> None:
     app = Host(RankingPanel(fails))
     async with app.run_test(size=(80, 24)) as pilot:
         assert "The votes cannot be read." in "\n".join(await shown(app, pilot))
+
+
+async def test_the_report_is_written_at_a_key(judged: Persona) -> None:
+    review = all_reviews(judged)[-1]
+    app = Host(RankingPanel(lambda: standing(judged), lambda: str(write_report(judged, review))))
+    async with app.run_test(size=(80, 24)) as pilot:
+        assert "w: write the report" in "\n".join(await shown(app, pilot))
+        await pilot.press("w")
+        for _ in range(500):
+            if "report.md" in "\n".join(app.lines()):
+                break
+            await pilot.pause(0.01)
+    assert (judged.reviews / review.id / "report.md").read_text().startswith("# ")

@@ -156,7 +156,7 @@ def tabs(current: str) -> Line:
 
 
 class RankingPanel(ModalScreen[None]):
-    """Shows what ``compute`` finds. It runs in a thread: it reads files, and numpy is imported off the event loop."""
+    """Shows what ``compute`` finds; ``write`` puts it into a file and says where. Both run in a thread: they read files and import numpy."""
 
     DEFAULT_CSS = """
     RankingPanel { align: center middle; background: $background 60%; }
@@ -177,6 +177,7 @@ class RankingPanel(ModalScreen[None]):
         Binding("down", "scroll(1)", show=False),
         Binding("pageup", "scroll(-10)", show=False),
         Binding("pagedown", "scroll(10)", show=False),
+        Binding("w", "write", show=False),
     ]
 
     class Ranked(Message):
@@ -184,9 +185,14 @@ class RankingPanel(ModalScreen[None]):
             super().__init__()
             self.standing, self.problem = standing, problem
 
-    def __init__(self, compute: Callable[[], Standing]) -> None:
+    class Written(Message):
+        def __init__(self, sentence: str) -> None:
+            super().__init__()
+            self.sentence = sentence
+
+    def __init__(self, compute: Callable[[], Standing], write: Callable[[], str] | None = None) -> None:
         super().__init__()
-        self.compute = compute
+        self.compute, self.write = compute, write
         self.ranked: RankingPanel.Ranked | None = None
         self.page = PAGES[0]
 
@@ -194,7 +200,9 @@ class RankingPanel(ModalScreen[None]):
         with VerticalScroll(can_focus=False):
             yield Static(content(tabs(self.page)), id="tabs", markup=False)
             yield Static("Drawing from the posterior …", id="standing", markup=False)
-            yield Static("←→ or 1-6: pages   ↑↓: scroll   k or Escape: close", classes="hint", markup=False)
+            yield Static(
+                f"←→ or 1-6: pages   ↑↓: scroll   {'w: write the report   ' if self.write else ''}k or Escape: close", classes="hint", markup=False
+            )
 
     def on_mount(self) -> None:
         self.run_worker(self._compute, thread=True)
@@ -209,6 +217,21 @@ class RankingPanel(ModalScreen[None]):
     def on_ranking_panel_ranked(self, message: Ranked) -> None:
         self.ranked = message
         self._draw()
+
+    def action_write(self) -> None:
+        if self.write:
+            self.run_worker(self._write, thread=True, group="write", exclusive=True)
+
+    def _write(self) -> None:
+        assert self.write is not None
+        try:
+            sentence = self.write()
+        except StudioError as error:
+            sentence = str(error)
+        self.post_message(self.Written(sentence))
+
+    def on_ranking_panel_written(self, message: Written) -> None:
+        self.query_one(".hint", Static).update(content(message.sentence))
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._draw)

@@ -257,8 +257,14 @@ class ReviewScreen(Mending, GoingOn, Beforehand, Inspecting, Voting):
         if sitting is None:
             return
 
-        names = sitting.review.checkpoints
-        self.app.push_screen(RankingPanel(lambda: standing(self.persona, checkpoints=names)))
+        review = sitting.review
+
+        def write() -> str:
+            from studio.review.report import write_report
+
+            return f"The report is in {write_report(self.persona, review)}"
+
+        self.app.push_screen(RankingPanel(lambda: standing(self.persona, checkpoints=review.checkpoints), write))
 
     def action_scroll(self, way: str) -> None:
         for pane in self.panes:
