@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Sequence
+
+_UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+(?:['’][^\W_]+)*")
 
 _TABLE: dict[int, str | None] = dict.fromkeys((*range(32), 127, *range(128, 160)))
 _TABLE |= {ord("\n"): "\n", ord("\t"): "    ", 0x1B: "␛"}
@@ -26,6 +30,16 @@ def one_line(text: str) -> str:
 def normal(text: str) -> str:
     """The form in which two texts count as the same: NFKC, case folded, white space collapsed. For keys only, never stored."""
     return " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold().split())
+
+
+def units(text: str) -> list[str]:
+    """Words, and the single characters of Han, kana and hangul, in the form in which they count as the same."""
+    return _UNIT.findall((text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold())
+
+
+def joined_units(run: Sequence[str]) -> str:
+    """Units as text: spaces between words only."""
+    return re.sub(r"(?<=[\u3040-\u9fff\uac00-\ud7af]) (?=[\u3040-\u9fff\uac00-\ud7af])", "", " ".join(run))
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -11,8 +11,6 @@ A unit is a word; in scripts that write without spaces, one character. Every num
 from __future__ import annotations
 
 import asyncio
-import re
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from math import sqrt
@@ -32,6 +30,7 @@ from studio.review.probes import Probe, load_probes, opening
 from studio.review.rounds import Side, all_reviews, digest, rounds
 from studio.review.shares import Share, share
 from studio.snapshots import all_snapshots
+from studio.text import joined_units, units
 
 if TYPE_CHECKING:
     from studio.engines.servers import Server
@@ -52,7 +51,6 @@ MOST_LINES = 60
 """Held-out lines that the surprise is measured on."""
 
 _ASSISTANT, _REFUSAL, _SLOP = Phrases(ASSISTANT), Phrases(REFUSAL), Phrases(SLOP)
-_UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+(?:['’][^\W_]+)*")
 
 
 class Replies(msgspec.Struct):
@@ -123,11 +121,6 @@ class Line(msgspec.Struct, frozen=True):
     before: tuple[tuple[str, str], ...]
     """``(role, content)``."""
     text: str
-
-
-def units(text: str) -> list[str]:
-    """Words, and the single characters of Han, kana and hangul, in the form in which they count as the same."""
-    return _UNIT.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 class Material:
@@ -217,11 +210,6 @@ def _grams(text: Sequence[str], n: int) -> list[tuple[str, ...]]:
     return [tuple(text[i : i + n]) for i in range(len(text) - n + 1)]
 
 
-def _joined(run: Sequence[str]) -> str:
-    """Units as text: spaces between words only."""
-    return re.sub(r"(?<=[\u3040-\u9fff\uac00-\ud7af]) (?=[\u3040-\u9fff\uac00-\ud7af])", "", " ".join(run))
-
-
 def about(checkpoint: str, identity: str, texts: Sequence[str], finishes: Sequence[str], material: Material) -> Replies:
     """The numbers of some replies. ``finishes`` says how each ended; empty where that is not known."""
     cut = [units(text) for text in texts]
@@ -243,7 +231,7 @@ def about(checkpoint: str, identity: str, texts: Sequence[str], finishes: Sequen
         snapshot=material.snapshot,
         copied=round(sum(gram in present for gram in runs) / len(runs), 4) if runs and train else None,
         longest=len(longest),
-        longest_text=_joined(longest),
+        longest_text=joined_units(longest),
         distinct_1=round(len(set(pool)) / len(pool), 4) if pool else None,
         distinct_2=round(len(set(pairs)) / len(pairs), 4) if pairs else None,
         distinct_units=len(pool),
