@@ -10,9 +10,10 @@ from textual.message import Message
 
 from studio.errors import StudioError
 from studio.review.generate import write_reply
+from studio.review.keeping import Kept, keep
 from studio.review.rounds import Round, Sampling, Side
 from studio.review.votes import better
-from studio.text import clean
+from studio.text import clean, count
 from studio.tui.review.asking import Asking
 from studio.tui.review.pacing import Pacer
 from studio.tui.review.panes import Panes
@@ -69,6 +70,18 @@ class Mending(Asking):
 
         question = [("What she should have said. ", "strong"), ("Kept as a preference over what she said.", "muted")]
         self.app.push_screen(Writing(question, before), take)
+
+    def action_keep(self) -> None:
+        """The talk on screen, ended by the reply that won or its correction, becomes a conversation to train on."""
+        voted = self.state.round
+        if self.refused("keep") or voted is None:
+            return
+
+        def told(kept: Kept) -> None:
+            new = f"{count(kept.new, 'conversation')} new in the dialogue" if kept.new else "it stands in the dialogue already"
+            self.say(f"Kept: {new}. Screen 3 shows it; a build freezes it for SFT.")
+
+        self.at_desk(lambda: keep(self.persona, [voted.id]), told)
 
     def action_swipe(self, by: int) -> None:
         number = self.state.chosen

@@ -122,7 +122,7 @@ STILL_WRITING = {
     Phase.SAVING: "The vote is being saved.",
 }
 
-AFTER_THE_VOTE = ("edit", "swipe", "take", "inspect")
+AFTER_THE_VOTE = ("edit", "swipe", "take", "keep", "inspect")
 NOT_WHILE_BUSY = ("probe", "focus_input", "source", "write_ahead", "continue", "branch", "again", "undo", "next", "new", "system", *AFTER_THE_VOTE)
 FREE_WHEN_READ_ONLY = ("ranking", "inspect", "pane")
 
@@ -153,6 +153,8 @@ def why_not(state: State, action: str, readonly: bool = False) -> str:
             return "There is no round to look into yet."
         if name in ("edit", "swipe") and state.chosen is None:
             return "No reply won: tab goes to the one you mean."
+        if name == "keep" and not (state.vote and state.vote.winner):
+            return "Nobody won this round, so there is no talk to keep."
         if name == "take" and not _at_an_alternative(state):
             return "Her own reply stands there; ] asks for another."
     return ""
@@ -183,7 +185,22 @@ def useful_keys(state: State) -> list[str]:
             first = ["choose('left')", "choose('right')"] if state.sides == 2 else ["pane"]
             keys = [*first, "vote('tie')", "vote('both_bad')", "tag", "note", "skip", "again", "undo", "inspect", "ranking"]
         case Phase.VOTED:
-            keys = ["next", "take", "edit", "swipe(1)", "continue", "focus_input", "source", "branch", "again", "undo", "inspect", "ranking", "new"]
+            keys = [
+                "next",
+                "take",
+                "edit",
+                "swipe(1)",
+                "keep",
+                "continue",
+                "focus_input",
+                "source",
+                "branch",
+                "again",
+                "undo",
+                "inspect",
+                "ranking",
+                "new",
+            ]
         case Phase.FAILED:
             keys = ["again", "next", "focus_input", "source", "undo", "ranking", "new"]
         case Phase.ASKING | Phase.SWIPING:

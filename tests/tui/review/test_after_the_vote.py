@@ -6,8 +6,10 @@ import threading
 
 import msgspec
 
+from studio.dialogue.store import rows
 from studio.persona.folder import Persona
-from studio.review.rounds import all_reviews, open_review, rounds
+from studio.review.rounds import all_reviews, open_review
+from studio.review.rounds import rounds as rounds_of
 from studio.review.votes import betters, votes
 from studio.snapshots import Snapshot
 from studio.tui.review.inspecting import Inspector
@@ -131,7 +133,7 @@ async def test_each_keeps_its_own_talk(wen: Persona, engine: FakeEngine) -> None
         await judge.phase(Phase.WAITING)
     sent = {asked["model"]: [m["content"] for m in asked["messages"]] for asked in engine.requests[-2:]}
     assert sent == {"m-base": ["one", "I am base.", "two"], "m-sft-1-e2": ["one", "I am she.", "two"]}
-    last = rounds(wen, review)[-1]
+    last = rounds_of(wen, review)[-1]
     assert {side.checkpoint: side.own[1]["content"] for side in last.sides} == {"base": "I am base.", "sft-1-e2": "I am she."}
 
 
@@ -212,7 +214,7 @@ async def test_another_system_prompt_for_the_coming_rounds(wen: Persona, engine:
         await judge.press("m")
         await write(judge, "")
         await judge.ask("three")
-    systems = [[m["content"] for m in r.messages if m["role"] == "system"] for r in rounds(wen, all_reviews(wen)[0])]
+    systems = [[m["content"] for m in r.messages if m["role"] == "system"] for r in rounds_of(wen, all_reviews(wen)[0])]
     assert systems == [["Old."], ["New."], []] and wen.manifest.character.system_prompt == "Old."
 
 
@@ -276,4 +278,26 @@ async def test_where_prompts_come_from(wen: Persona, engine: FakeEngine) -> None
         await judge.press(*"hm", "enter")
         await judge.phase(Phase.WAITING)
         assert [m["content"] for m in engine.requests[-1]["messages"]] == ["Sit, You.", "hm"]
-    assert [r.source for r in rounds(wen, all_reviews(wen)[0])] == ["scene", "probe:p2", "dialogue:7", "greeting"]
+    assert [r.source for r in rounds_of(wen, all_reviews(wen)[0])] == ["scene", "probe:p2", "dialogue:7", "greeting"]
+
+
+async def test_a_talk_worth_keeping_becomes_dialogue_once(wen: Persona, engine: FakeEngine) -> None:
+    """The whole talk with the correction at its end, and where it came from; nobody's win keeps nothing."""
+    async with judging(wen, TWO) as judge:
+        await judge.ask("one")
+        await judge.vote("1")
+        await judge.press("e")
+        await write(judge, "Then sit.")
+        await judge.until(lambda: "as you wrote it" in judge.app.text())
+        await judge.press("f")
+        await judge.until(lambda: "new in the dialogue" in judge.app.text())
+        await judge.press("f")
+        await judge.until(lambda: "stands in the dialogue already" in judge.app.text())
+        await judge.press("i", "t", "w", "o", "enter")
+        await judge.phase(Phase.WAITING)
+        await judge.vote("x")
+        await judge.press("f")
+        await judge.until(lambda: "no talk to keep" in judge.app.text())
+    (row,) = rows(wen)
+    assert [m.content for m in row.messages if m.role != "system"] == ["one", "Then sit."]
+    assert row.source == "review" and any(tag.startswith("round:review-1.") for tag in row.tags)
