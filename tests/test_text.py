@@ -1,3 +1,8 @@
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from studio.text import clean, duration, normal, size
 
 
@@ -18,3 +23,8 @@ def test_numbers_for_people() -> None:
 
 def test_keys_ignore_width_case_and_space() -> None:
     assert normal("ＡＢＣ  x\n") == normal("abc x")
+
+
+@given(st.text(alphabet=st.sampled_from("aÁß \t\n\u00a0\u3000\u2028Ｌ早👩\u200dé\x1f"), max_size=12) | st.text(max_size=30))
+def test_the_short_way_to_the_normal_form_is_the_long_one(text: str) -> None:
+    assert normal(text) == " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -1,0 +1,550 @@
+"""Where each conversation stands and what is known of it, in a database that may be deleted at any time.
+
+The shards are the truth; ``.studio/dialogue.sqlite`` only points into them. It is compared with them whenever it is asked to be
+(name, size, time and inode of each shard), what changed is read again, and a database that is damaged or gone is made anew. The texts
+for searching lie beside it in one file, in the form in which texts count as the same, and are written when somebody first searches.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sqlite3
+import threading
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from studio.dialogue.filtering import STATES, Filter, conditions
+from studio.dialogue.flags import flagged, text_of
+from studio.dialogue.store import SYNTHETIC, Row
+from studio.errors import StudioError
+from studio.persona.folder import Persona
+from studio.shards import identity_of, lines_of, read_at
+from studio.text import normal
+
+LAYOUT = 1
+"""Version of the tables; a database of another one is made anew."""
+
+PLACES = 1 << 20
+"""A key is the shard's number times this, plus the row's place in it. Rows never move between shards, so keys sort as rows stand."""
+
+AT_A_TIME = 100
+"""Shards whose texts are written between two looks at whether to go on."""
+
+Progress = Callable[[str, int, int], None]
+"""Gets what is done, how much of it and of how much. What it raises ends the work; what was done until then is kept."""
+
+T = TypeVar("T")
+
+_TABLES = """
+CREATE TABLE shard (number INTEGER PRIMARY KEY, name TEXT, size INTEGER, changed INTEGER, inode INTEGER, rows INTEGER,
+                    spoken INTEGER DEFAULT 0, text_at INTEGER, text_size INTEGER);
+CREATE TABLE source (number INTEGER PRIMARY KEY, name TEXT UNIQUE);
+CREATE TABLE row (key INTEGER PRIMARY KEY, id TEXT, source INTEGER, line INTEGER, length INTEGER, turns INTEGER, state INTEGER, made INTEGER,
+                  edited INTEGER, time TEXT, language TEXT);
+CREATE TABLE tag (name TEXT, key INTEGER, PRIMARY KEY (name, key)) WITHOUT ROWID;
+CREATE TABLE known (name TEXT PRIMARY KEY, value TEXT);
+"""
+_INDEXES = "CREATE INDEX row_id ON row (id); CREATE INDEX tag_key ON tag (key);"
+
+
+class _Stat(NamedTuple):
+    """A shard as it lies on disk."""
+
+    name: str
+    size: int
+    changed: int
+    inode: int
+
+
+class Layout(NamedTuple):
+    """Which rows stand where, as of one look at the shards."""
+
+    numbers: Sequence[int]
+    names: Sequence[str]
+    starts: Sequence[int]
+    """How many rows stand before each shard."""
+    size: int
+
+    def key(self, index: int) -> int:
+        at = bisect_right(self.starts, index) - 1
+        return self.numbers[at] * PLACES + index - self.starts[at]
+
+    def before(self, key: int) -> int:
+        """How many rows stand before this one."""
+        at = bisect_right(self.numbers, key // PLACES) - 1
+        return self.starts[at] + key % PLACES if at >= 0 else 0
+
+    def place(self, key: int) -> tuple[str, int]:
+        at = bisect_right(self.numbers, key // PLACES) - 1
+        return self.names[at] if at >= 0 and self.numbers[at] == key // PLACES else f"{key // PLACES:04}.jsonl", key % PLACES
+
+
+class Counts(NamedTuple):
+    """What the set is made of, for a menu of filters."""
+
+    states: dict[str, int]
+    """Rows by ``open``, ``accepted``, ``rejected``, and ``edited`` and ``synthetic``, which stand across these."""
+    sources: list[tuple[str, int]]
+    tags: list[tuple[str, int]]
+    languages: list[tuple[str, int]]
+    """Empty until somebody asked for a language."""
+
+
+def _silent(what: str, done: int, whole: int) -> None:
+    pass
+
+
+class Index:
+    """The index of one persona's dialogue. Its methods may be called from any thread; one at a time works on the database."""
+
+    def __init__(self, persona: Persona) -> None:
+        self.persona = persona
+        self.folder = persona.dialogue
+        self.path = persona.private / "dialogue.sqlite"
+        self.layout = Layout((), (), (), 0)
+        self._lock = threading.RLock()
+        self._base: sqlite3.Connection | None = None
+        self._inode = 0
+
+    def __len__(self) -> int:
+        return self.layout.size
+
+    def close(self) -> None:
+        with self._lock:
+            if self._base is not None:
+                self._base.close()
+                self._base = None
+
+    # What is asked of it
+
+    def refresh(self, progress: Progress = _silent, only: Iterable[str] = ()) -> bool:
+        """Compare with the shards (``only`` the ones of these names, where one knows which changed) and read what changed. Whether anything had."""
+        return self._guarded(lambda: self._refresh(progress, only))
+
+    def find(self, asked: Filter, progress: Progress = _silent) -> array[int] | None:
+        """Keys of the rows that are meant, in their order; None if all are. Texts and languages are written first where they are missing."""
+        if not asked.terms:
+            return None
+
+        def look() -> array[int]:
+            if asked.texts:
+                self.write_texts(progress)
+            if asked.of("lang"):
+                self.write_languages(progress)
+            return self._find(asked, progress)
+
+        return self._guarded(look)
+
+    def keys_of(self, ids: Iterable[str]) -> dict[str, int]:
+        """The key of each row that is here, by its id."""
+
+        def look() -> dict[str, int]:
+            base, wanted = self._open(), list(ids)
+            found: dict[str, int] = {}
+            for first in range(0, len(wanted), 500):
+                some = wanted[first : first + 500]
+                found.update(base.execute(f"SELECT id, key FROM row WHERE id IN ({','.join('?' * len(some))})", some).fetchall())
+            return found
+
+        return self._guarded(look)
+
+    def beginning(self, identity: str, most: int = 3) -> list[tuple[str, int]]:
+        """``(id, key)`` of rows whose id begins so."""
+        sql = "SELECT id, key FROM row WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+        return self._guarded(lambda: self._open().execute(sql, (identity, identity + "\uffff", most)).fetchall())
+
+    def ids(self) -> set[str]:
+        """The ids of all rows."""
+        return self._guarded(lambda: {identity for (identity,) in self._open().execute("SELECT id FROM row")})
+
+    def counts(self) -> Counts:
+        def look() -> Counts:
+            base = self._open()
+            states = dict.fromkeys(("open", "accepted", "rejected", "edited", "synthetic"), 0)
+            for state, edited, made, number in base.execute("SELECT state, edited, made, count(*) FROM row GROUP BY 1, 2, 3"):
+                states[STATES[state] or "open"] += number
+                states["edited"] += number * edited
+                states["synthetic"] += number * made
+            sources = base.execute("SELECT name, count(*) FROM row JOIN source ON source = number GROUP BY number ORDER BY 2 DESC, 1").fetchall()
+            tags = base.execute("SELECT name, count(*) FROM tag GROUP BY name ORDER BY 2 DESC, 1").fetchall()
+            languages = base.execute("SELECT language, count(*) FROM row WHERE language IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
+            return Counts(states, sources, tags, languages)
+
+        return self._guarded(look)
+
+    def read(self, keys: Sequence[int]) -> list[Row | StudioError]:
+        """The rows with these keys; for one that cannot be read, why."""
+        layout = self.layout
+        return read_at(self.folder, Row, [layout.place(key) for key in keys])
+
+    # The database
+
+    def _open(self) -> sqlite3.Connection:
+        """The connection; the database is made anew if it is gone, of another layout, or no database."""
+        try:
+            there = os.stat(self.path).st_ino
+        except OSError:
+            there = 0
+        if self._base is not None and (there == self._inode or not self._inode):
+            return self._base
+        if self._base is not None:
+            self._base.close()
+            self._base = None
+        if there:
+            base = _connect(self.path)
+            try:
+                if base.execute("PRAGMA user_version").fetchone()[0] == LAYOUT:
+                    base.execute("PRAGMA journal_mode=WAL")
+                    base.execute("PRAGMA synchronous=NORMAL")
+                    self._base, self._inode = base, there
+                    return base
+            except sqlite3.DatabaseError:
+                pass
+            base.close()
+        self._make(_silent)
+        assert self._base is not None
+        return self._base
+
+    def _make(self, progress: Progress) -> None:
+        """A new database of all shards, built beside its place and renamed in. In memory where the folder cannot be written."""
+        building = self.path.with_name(f".{self.path.name}.{os.getpid()}.{threading.get_ident()}")
+        found = self._stats()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            building.unlink(missing_ok=True)
+            base = _connect(building)
+            base.execute("PRAGMA user_version")
+            base.execute("PRAGMA journal_mode=OFF")
+        except (OSError, sqlite3.OperationalError):
+            base, building = _connect(Path(":memory:")), Path()
+        try:
+            base.execute("PRAGMA synchronous=OFF")
+            base.execute("BEGIN")
+            for statement in _TABLES.split(";"):
+                base.execute(statement)
+            self._write(base, found, progress)
+            for statement in _INDEXES.split(";"):
+                base.execute(statement)
+            base.execute(f"PRAGMA user_version={LAYOUT}")
+            base.execute("COMMIT")
+            if building == Path():
+                self._base, self._inode = base, 0
+            else:
+                base.close()
+                os.chmod(building, 0o600)
+                with building.open("rb") as file:
+                    os.fsync(file.fileno())
+                for ending in ("-wal", "-shm"):
+                    self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+                os.replace(building, self.path)
+                base = _connect(self.path)
+                base.execute("PRAGMA journal_mode=WAL")
+                base.execute("PRAGMA synchronous=NORMAL")
+                self._base, self._inode = base, os.stat(self.path).st_ino
+        except BaseException:
+            base.close()
+            raise
+        finally:
+            if building != Path():
+                building.unlink(missing_ok=True)
+        self._look(self._base)
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        """``work`` with the database to itself; a damaged one is thrown away and made anew, once."""
+        with self._lock:
+            try:
+                return work()
+            except sqlite3.OperationalError as error:
+                if "locked" in str(error) or "busy" in str(error):
+                    raise StudioError("Another studio is reading the dialogue of this persona in; try again in a moment.") from error
+                if "full" in str(error) or "I/O" in str(error):
+                    raise StudioError(f"The index {self.path} could not be written ({error}); the dialogue itself is unharmed.") from error
+                self._discard()
+            except sqlite3.DatabaseError:
+                self._discard()
+            return work()
+
+    def _discard(self) -> None:
+        self.close()
+        for ending in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+
+    def _stats(self) -> dict[int, _Stat]:
+        found: dict[int, _Stat] = {}
+        try:
+            entries = [entry for entry in os.scandir(self.folder) if entry.name.endswith(".jsonl") and entry.name[:-6].isdecimal()]
+        except FileNotFoundError:
+            return {}
+        for entry in entries:
+            number = int(entry.name[:-6])
+            if number in found:
+                raise StudioError(f"{found[number].name} and {entry.name} in {self.folder} have the same number; rename one of them.")
+            try:
+                found[number] = _stat(entry.name, entry.stat())
+            except FileNotFoundError:
+                continue
+        return found
+
+    def _refresh(self, progress: Progress, only: Iterable[str] = ()) -> bool:
+        if self._base is None and not self.path.exists():
+            self._make(progress)
+            return True
+        base = self._open()
+        if names := list(only):
+            numbers = [int(name[:-6]) for name in names]
+            found = {
+                number: _stat(name, os.stat(self.folder / name)) for number, name in zip(numbers, names, strict=True) if (self.folder / name).exists()
+            }
+            where = f"WHERE number IN ({','.join(map(str, numbers))})"
+        else:
+            found, where = self._stats(), ""
+        known = {number: _Stat(*rest) for number, *rest in base.execute(f"SELECT number, name, size, changed, inode FROM shard {where}")}
+        stale = {number: stat for number, stat in found.items() if known.get(number) != stat}
+        gone = known.keys() - found.keys()
+        if not where and len(stale) > 50 and 2 * len(stale) > len(found):
+            self._make(progress)
+            return True
+        if stale or gone:
+            base.execute("BEGIN IMMEDIATE")
+            try:
+                for number in (*gone, *stale):
+                    _forget(base, number)
+                self._write(base, stale, progress)
+                base.execute("COMMIT")
+            except BaseException:
+                base.execute("ROLLBACK")
+                raise
+        before = self.layout
+        self._look(base)
+        return bool(stale or gone) or before.size != self.layout.size
+
+    def _look(self, base: sqlite3.Connection | None) -> None:
+        """The layout as the database has it."""
+        assert base is not None
+        numbers, names, starts, size = array("Q"), [], array("Q"), 0
+        for number, name, rows in base.execute("SELECT number, name, rows FROM shard ORDER BY number"):
+            if rows:
+                numbers.append(number)
+                names.append(name)
+                starts.append(size)
+                size += rows
+        self.layout = Layout(numbers, names, starts, size)
+
+    def _write(self, base: sqlite3.Connection, found: dict[int, _Stat], progress: Progress) -> None:
+        """Read these shards in."""
+        sources: dict[str, int] = {name: number for number, name in base.execute("SELECT number, name FROM source")}
+        decoder = msgspec.json.Decoder(Row)
+        for done, (number, stat) in enumerate(found.items()):
+            if done % AT_A_TIME == 0 and len(found) > AT_A_TIME:
+                progress("rows read", done, len(found))
+            try:
+                lines = lines_of((self.folder / stat.name).read_bytes())
+            except FileNotFoundError:
+                lines = []
+            rows: list[tuple[Any, ...]] = []
+            tags: list[tuple[str, int]] = []
+            for key, line in enumerate(lines, number * PLACES):
+                try:
+                    row = decoder.decode(line)
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    rows.append((key, identity_of(line), None, 0, 0, 0, 0, 0, 0, ""))
+                    continue
+                if (source := sources.get(row.source)) is None:
+                    source = sources[row.source] = len(sources) + 1
+                    base.execute("INSERT INTO source VALUES (?, ?)", (source, row.source))
+                length = turns = 0
+                for message in row.messages:
+                    length += len(message.content)
+                    turns += message.role == "assistant"
+                state = STATES.index(row.state) if row.state in STATES else 0
+                rows.append((key, row.id, source, row.line, length, turns, state, row.made == SYNTHETIC, row.edited, row.time))
+                if row.tags:
+                    tags += [(tag, key) for tag in row.tags]
+            base.executemany("INSERT INTO row VALUES (?,?,?,?,?,?,?,?,?,?,NULL)", rows)
+            base.executemany("INSERT OR IGNORE INTO tag VALUES (?,?)", tags)
+            base.execute("INSERT INTO shard (number, name, size, changed, inode, rows) VALUES (?,?,?,?,?,?)", (number, *stat, len(rows)))
+
+    # Finding
+
+    def _find(self, asked: Filter, progress: Progress) -> array[int]:
+        base = self._open()
+        where, values = conditions(asked)
+        found: array[int] | None = None
+        if where:
+            found = array("Q", (key for (key,) in base.execute(f"SELECT key FROM row WHERE {where} ORDER BY key", values)))
+        for term in asked.of("flag"):
+            found = _kept(self._all(found), self._flagged(base, term.choices), term.negated)
+        for term in asked.texts:
+            hits = self._containing(base, term.value, progress)
+            found = array("Q", hits) if found is None and not term.negated else _kept(self._all(found), set(hits), term.negated)
+        return self._all(found)
+
+    def _all(self, found: array[int] | None) -> array[int]:
+        if found is not None:
+            return found
+        layout = self.layout
+        ends = [*layout.starts[1:], layout.size]
+        every = array("Q")
+        for number, start, end in zip(layout.numbers, layout.starts, ends, strict=True):
+            every.extend(range(number * PLACES, number * PLACES + end - start))
+        return every
+
+    def _flagged(self, base: sqlite3.Connection, checks: Sequence[str]) -> set[int]:
+        """Keys of the rows that one of these checks found something in (``any``: whichever), unless its words were edited since."""
+        said: dict[str, set[str]] = {}
+        for row in flagged(self.persona, () if "any" in checks else checks):
+            said.setdefault(row.id, set()).add(row.text)
+        keys = self.keys_of(said)
+        texts = {key: said[identity] for identity, key in keys.items()}
+        edited = [key for (key,) in base.execute("SELECT key FROM row WHERE edited = 1") if key in texts]
+        changed = {key for key, row in zip(edited, self.read(edited), strict=True) if not isinstance(row, Row) or text_of(row) not in texts[key]}
+        return texts.keys() - changed
+
+    # Texts and languages, written when first asked for
+
+    def write_texts(self, progress: Progress = _silent) -> None:
+        """Write the texts of the shards that have none yet for searching."""
+
+        def write() -> None:
+            base = self._open()
+            waiting = base.execute("SELECT number, name FROM shard WHERE text_at IS NULL ORDER BY number").fetchall()
+            whole = base.execute("SELECT count(*) FROM shard").fetchone()[0]
+            if not waiting:
+                return
+            path = self._texts(base)
+            kept = base.execute("SELECT coalesce(sum(text_size), 0) FROM shard").fetchone()[0]
+            if path is None or not path.exists() or path.stat().st_size > 2 * kept + (64 << 20):
+                # Half of it is of rows that changed since: begun anew.
+                if path is not None:
+                    path.unlink(missing_ok=True)
+                path = self._new_texts(base)
+                waiting = base.execute("SELECT number, name FROM shard ORDER BY number").fetchall()
+            for first in range(0, len(waiting), AT_A_TIME):
+                if len(waiting) > AT_A_TIME:
+                    progress("texts read", whole - len(waiting) + first, whole)
+                base.execute("BEGIN IMMEDIATE")
+                try:
+                    with path.open("ab") as file:
+                        for number, name in waiting[first : first + AT_A_TIME]:
+                            block = self._block(name)
+                            at = file.seek(0, os.SEEK_END)
+                            file.write(block)
+                            base.execute("UPDATE shard SET text_at = ?, text_size = ? WHERE number = ?", (at, len(block), number))
+                    base.execute("COMMIT")
+                except BaseException:
+                    base.execute("ROLLBACK")
+                    raise
+
+        self._guarded(write)
+
+    def write_languages(self, progress: Progress = _silent) -> None:
+        """Tell the language of the rows of which nobody knows it yet."""
+        from studio.lore.sources import language
+
+        def write() -> None:
+            base = self._open()
+            waiting = base.execute("SELECT number, name FROM shard WHERE NOT spoken ORDER BY number").fetchall()
+            for first in range(0, len(waiting), AT_A_TIME):
+                if len(waiting) > AT_A_TIME:
+                    progress("languages told", first, len(waiting))
+                told = []
+                for number, name in waiting[first : first + AT_A_TIME]:
+                    for key, row in self._rows(number, name):
+                        told.append((language(" ".join(row.replies)[:1000]), key))
+                base.execute("BEGIN IMMEDIATE")
+                base.executemany("UPDATE row SET language = ? WHERE key = ?", told)
+                base.executemany("UPDATE shard SET spoken = 1 WHERE number = ?", [(number,) for number, _ in waiting[first : first + AT_A_TIME]])
+                base.execute("COMMIT")
+
+        self._guarded(write)
+
+    def _rows(self, number: int, name: str) -> Iterator[tuple[int, Row]]:
+        """The rows of a shard that can be read, with their keys."""
+        decoder = msgspec.json.Decoder(Row)
+        try:
+            lines = lines_of((self.folder / name).read_bytes())
+        except FileNotFoundError:
+            return
+        for place, line in enumerate(lines):
+            try:
+                yield number * PLACES + place, decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+
+    def _block(self, name: str) -> bytes:
+        """The texts of a shard's rows, each in its normal form, with a zero byte after each row and a line break after each turn."""
+        place = 0
+        parts: list[str] = []
+        for key, row in self._rows(0, name):
+            parts += [""] * (key - place)
+            parts.append("\n".join([normal(message.content) for message in row.messages]).replace("\0", " "))
+            place = key + 1
+        return ("\0".join(parts) + "\0").encode("utf-8", "replace")
+
+    def _texts(self, base: sqlite3.Connection) -> Path | None:
+        """The file the texts lie in. Another name each time it is begun anew: another studio may still be reading the old one."""
+        found = base.execute("SELECT value FROM known WHERE name = 'texts'").fetchone()
+        return self.path.with_name(found[0]) if found else None
+
+    def _new_texts(self, base: sqlite3.Connection) -> Path:
+        for old in self.path.parent.glob("dialogue-*.texts"):
+            old.unlink(missing_ok=True)
+        path = self.path.with_name(f"dialogue-{os.urandom(4).hex()}.texts")
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        except OSError as error:
+            raise StudioError(f"The texts cannot be searched: {path} could not be written ({error.strerror}).") from error
+        base.execute("UPDATE shard SET text_at = NULL, text_size = NULL")
+        base.execute("INSERT OR REPLACE INTO known VALUES ('texts', ?)", (path.name,))
+        return path
+
+    def _containing(self, base: sqlite3.Connection, text: str, progress: Progress) -> Iterator[int]:
+        """Keys of the rows that contain ``text``, in their order."""
+        needle = normal(text).encode("utf-8", "replace")
+        blocks = base.execute("SELECT number, text_at, text_size FROM shard WHERE text_size ORDER BY number").fetchall()
+        path = self._texts(base)
+        if not blocks or path is None:
+            return
+        try:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as texts:
+                for done, (number, start, size) in enumerate(blocks):
+                    if done % 500 == 0:
+                        progress("searched", done, len(blocks))
+                    end = start + size
+                    at = texts.find(needle, start, end)
+                    if at < 0:
+                        continue
+                    key, seen = number * PLACES, start
+                    while 0 <= at < end:
+                        key += texts[seen:at].count(b"\0")
+                        yield key
+                        seen = texts.find(b"\0", at, end) + 1
+                        key += 1
+                        at = texts.find(needle, seen, end)
+        except (OSError, ValueError) as error:
+            raise sqlite3.DatabaseError("the texts are gone or cut off") from error
+
+
+def _stat(name: str, stat: os.stat_result) -> _Stat:
+    return _Stat(name, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=20, isolation_level=None, check_same_thread=False)
+
+
+def _forget(base: sqlite3.Connection, number: int) -> None:
+    between = (number * PLACES, (number + 1) * PLACES - 1)
+    base.execute("DELETE FROM tag WHERE key BETWEEN ? AND ?", between)
+    base.execute("DELETE FROM row WHERE key BETWEEN ? AND ?", between)
+    base.execute("DELETE FROM shard WHERE number = ?", (number,))
+
+
+def _kept(keys: array[int], meant: set[int], negated: bool) -> array[int]:
+    return array("Q", [key for key in keys if (key in meant) != negated])
