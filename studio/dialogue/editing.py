@@ -7,6 +7,7 @@ step, and can be undone for as long as it is kept. Only the shards in which rows
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -345,6 +346,28 @@ def _fields(shard: Shard, place: int, after: dict[str, Any]) -> list[Change]:
     if all(before[name] == new or (not before[name] and not new) for name, new in after.items()):
         return []
     return [Change(shard.path.name, shard.id_at(place), before, after)]
+
+
+_HEAD = re.compile(r"^### (system|user|assistant)(?: \((.*)\))?[ \t]*$", re.MULTILINE)
+
+
+def as_text(row: Row) -> str:
+    """A conversation to be changed in an editor: each turn under a line ``### user`` or ``### assistant``."""
+    heads = [f"### {m.role} ({m.name})" if m.name else f"### {m.role}" for m in row.messages]
+    # A line of a turn that looks like such a head is set off by a backslash.
+    return (
+        "\n\n".join(f"{head}\n{_HEAD.sub(lambda found: chr(92) + found[0], m.content)}" for head, m in zip(heads, row.messages, strict=True)) + "\n"
+    )
+
+
+def from_text(text: str) -> list[Message]:
+    """The turns of a text as ``as_text`` writes it. StudioError if it does not begin with the head of a turn."""
+    heads = list(_HEAD.finditer(text))
+    if not heads or text[: heads[0].start()].strip():
+        raise StudioError("The text has to begin with a line “### user”, “### assistant” or “### system”; nothing was changed.")
+    ends = [*(head.start() for head in heads[1:]), len(text)]
+    parts = [(head, re.sub(r"^\\(?=### )", "", text[head.end() : end], flags=re.MULTILINE)) for head, end in zip(heads, ends, strict=True)]
+    return [Message(head[1], tidy(part), head[2] or "") for head, part in parts]
 
 
 def _read(path: Path) -> Step:

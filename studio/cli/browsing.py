@@ -1,0 +1,141 @@
+"""``studio dialogue list | edit | accept | reject | reopen | tag | split | merge | delete | undo | redo``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from studio.cli import output
+from studio.errors import StudioError, UsageError
+from studio.text import count
+
+if TYPE_CHECKING:
+    from studio.dialogue.editing import Editor
+    from studio.dialogue.store import Row
+    from studio.persona.folder import Persona
+
+PAGE = 50
+"""Rows of a page."""
+
+
+def answer(arguments: Namespace, persona: Persona) -> None:
+    from studio.dialogue.editing import Editor
+    from studio.dialogue.index import Index
+
+    index = Index(persona)
+    index.refresh(_progress)
+    editor = Editor(persona, index)
+    if arguments.action == "list":
+        _list(arguments, editor)
+        return
+    made: list[str] = []
+    match arguments.action:
+        case "accept" | "reject" | "reopen":
+            state = {"accept": "accepted", "reject": "rejected", "reopen": ""}[arguments.action]
+            told = editor.judge(_ids(arguments, editor), state, _progress)
+        case "tag":
+            if not arguments.add and not arguments.remove:
+                raise UsageError("Say which tag: --add TAG or --remove TAG.")
+            told = editor.tag(_ids(arguments, editor), arguments.add, arguments.remove, _progress)
+        case "delete":
+            told = editor.remove(_ids(arguments, editor), _progress)
+        case "split":
+            told, made = editor.split(_one(editor, arguments.row), arguments.turn - 1)
+        case "merge":
+            told, merged = editor.merge([_one(editor, row) for row in arguments.rows])
+            made = [merged]
+        case "edit":
+            told = _edit(arguments, editor)
+        case "undo":
+            told = f"undone: {editor.undo()}"
+        case _:
+            told = f"done again: {editor.redo()}"
+    if arguments.json:
+        output.json({"done": told, "rows": made})
+    else:
+        output.say(f"{told or 'Nothing was changed'}." + (f" Rows: {', '.join(made)}." if made else ""))
+
+
+def _progress(what: str, done: int, whole: int) -> None:
+    if done:
+        output.progress(f"{what}: {done:,} of {whole:,}")
+
+
+def _one(editor: Editor, begun: str) -> str:
+    """The id that is meant by its beginning."""
+    found = editor.index.beginning(begun)
+    whole = [identity for identity, _ in found if identity == begun] or [identity for identity, _ in found]
+    if len(whole) != 1:
+        raise StudioError(f"There {'is no dialogue row' if not whole else 'are several dialogue rows'} {begun!r} in {editor.persona.name}.")
+    return whole[0]
+
+
+def _ids(arguments: Namespace, editor: Editor) -> list[str]:
+    """The rows that a command is about: those named, or those its filter finds."""
+    from studio.dialogue.filtering import parse
+
+    if bool(arguments.rows) == bool(arguments.filter.strip()):
+        raise UsageError("Name rows by their ids, or say which with --filter; one of the two.")
+    if arguments.rows:
+        return [_one(editor, row) for row in arguments.rows]
+    keys = editor.index.find(parse(arguments.filter), _progress)
+    found = editor.index.ids_at(keys or ())
+    if not found:
+        raise StudioError(f"No row is meant by {arguments.filter!r}.")
+    return found
+
+
+def _edit(arguments: Namespace, editor: Editor) -> str:
+    from studio.dialogue.editing import as_text, from_text
+    from studio.tui.outside import edited_text
+
+    identity = _one(editor, arguments.row)
+    row = editor.row(identity)
+    if arguments.text is not None:
+        if arguments.turn is None:
+            raise UsageError("Say which turn has that text: --turn N.")
+        return editor.rewrite(identity, arguments.turn - 1, arguments.text)
+    if arguments.turn is not None:
+        if not 1 <= arguments.turn <= len(row.messages):
+            raise UsageError(f"{identity} has {count(len(row.messages), 'turn')}, so there is no turn {arguments.turn}.")
+        return editor.rewrite(identity, arguments.turn - 1, edited_text(row.messages[arguments.turn - 1].content))
+    return editor.write(identity, from_text(edited_text(as_text(row))))
+
+
+def _list(arguments: Namespace, editor: Editor) -> None:
+    from studio.dialogue.filtering import parse
+    from studio.dialogue.store import Row
+
+    index = editor.index
+    keys = index.find(parse(arguments.filter), _progress)
+    whole = len(index) if keys is None else len(keys)
+    pages = max(1, -(-whole // PAGE))
+    if arguments.page < 0 or arguments.page > pages:
+        raise UsageError(f"There {'is one page' if pages == 1 else f'are {pages:,} pages'}.")
+    every = arguments.json and not arguments.page
+    first = 0 if every else PAGE * (max(1, arguments.page) - 1)
+    last = whole if every else min(whole, first + PAGE)
+    found = index.read([index.layout.key(i) if keys is None else keys[i] for i in range(first, last)])
+    if arguments.json:
+        output.json([row for row in found if isinstance(row, Row)])
+        return
+    for problem in found:
+        if isinstance(problem, StudioError):
+            output.progress(str(problem))
+    rows = [row for row in found if isinstance(row, Row)]
+    output.table(("id", "", "replies", "source", "tags", "first words"), [_line(row) for row in rows], "llr")
+    if not whole:
+        output.say("No row is meant by this filter." if arguments.filter else "There is no dialogue yet; add some with: studio dialogue add PATH")
+    elif pages > 1:
+        output.say(f"{first + 1:,} to {last:,} of {count(whole, 'row')}; the next with: --page {max(1, arguments.page) + 1}")
+
+
+def marks(row: Row) -> str:
+    """What is known of a row, in signs: accepted ✓, rejected ✗, edited ✎, written by a model ⚙."""
+    signs = {"accepted": "✓", "rejected": "✗"}.get(row.state, "")
+    return signs + ("✎" if row.edited else "") + ("⚙" if row.made else "")
+
+
+def _line(row: Row) -> tuple[str, str, int, str, str, str]:
+    said = next((m.content for m in row.messages if m.role != "system"), "")
+    return row.id, marks(row), len(row.replies), f"{row.source}:{row.line}", " ".join(row.tags), said[:200]
