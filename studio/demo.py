@@ -12,8 +12,8 @@ from studio import launch
 from studio.checkpoints.fetch import fetch_base, hub_answers
 from studio.checkpoints.store import BASE, all_checkpoints, get_checkpoint
 from studio.cli import models, output, training
+from studio.dialogue import adding
 from studio.dialogue import build as dialogue_build
-from studio.dialogue import store
 from studio.errors import StudioError
 from studio.home import samples
 from studio.jobs.lease import gpu
@@ -91,7 +91,7 @@ def _persona(parent: Path, base: str) -> Persona:
 def _material(persona: Persona) -> None:
     sample = samples() / SAMPLE
     lore = sources.add(persona, [sample / "lore"])
-    dialogue = store.add(persona, [sample / "dialogue"])
+    dialogue = adding.add(persona, [sample / "dialogue"])
     for name, report, snapshot in (("lore", lore, lore_build.build(persona)), ("dialogue", dialogue, dialogue_build.build(persona))):
         if report.faults:
             raise StudioError(f"The sample's {name} is damaged: {report.faults[0]}")

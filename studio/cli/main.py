@@ -64,11 +64,8 @@ def _parser() -> ArgumentParser:
     _split(command("build", "Freeze a snapshot, split into train and val.", lore))
 
     dialogue = actions("dialogue", "Conversations for fine-tuning.", "list")
-    add = command("add", "Add messages or ShareGPT files (JSON lines or one array), or folders of them.", dialogue)
-    add.add_argument("paths", nargs="+", metavar="PATH")
-    add.add_argument("--format", default="", help="messages or sharegpt (default: told from each row)")
-    add.add_argument("--me", default="", help="the name in the file that is the user")
-    add.add_argument("--character", default="", help="the name in the file that is the character")
+    _dialogue_add(command("add", "Add training data, chat histories, role-play logs and scripts; files, folders or zips of them.", dialogue))
+    command("formats", "What can be added, by the name --format takes.", dialogue)
     command("list", "The conversations.", dialogue)
     command("show", "One conversation.", dialogue).add_argument("row", metavar="ID")
     preview = command("preview", "A conversation as the model sees it: template, tokens, what is learned from.", dialogue)
@@ -225,6 +222,28 @@ def _parser() -> ArgumentParser:
     doctor = command("doctor", "What this machine can do, what is missing, and the command that mends it.")
     doctor.add_argument("--fix", action="store_true", help="build the serving environment (vLLM) now")
     return top
+
+
+def _dialogue_add(parser: ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", metavar="PATH")
+    parser.add_argument("--format", default="", help="read every file as this format (default: told from each file; studio dialogue formats)")
+    parser.add_argument(
+        "--character", action="append", default=[], metavar="NAME", help="a speaker who is the character; repeatable for her other names"
+    )
+    parser.add_argument("--me", action="append", default=[], metavar="NAME", help="a speaker who is the user; repeatable")
+    parser.add_argument(
+        "--leave-out",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="whose messages are dropped; '*': all others (default: they are users)",
+    )
+    parser.add_argument("--dates", default="", metavar="ORDER", help="dmy, mdy or ymd, where a chat's dates can be read in more than one way")
+    parser.add_argument("--silence", type=float, default=6.0, metavar="HOURS", help="a chat begins anew after so long a silence (default 6)")
+    parser.add_argument("--burst", type=float, default=30.0, metavar="MINUTES", help="messages of one side within so long are one turn (default 30)")
+    parser.add_argument("--exchanges", type=int, default=6, metavar="N", help="replies in a row of a history at most (default 6; 0: not cut)")
+    parser.add_argument("--choices", default="first", help="first, last or longest: which branch of a game's choices is taken")
+    parser.add_argument("--dry-run", action="store_true", help="only tell what would be read, and show the first rows")
 
 
 def _split(parser: ArgumentParser) -> None:

@@ -135,12 +135,14 @@ def lore(arguments: Namespace, persona: Persona) -> int | None:
 
 
 def dialogue(arguments: Namespace, persona: Persona) -> int | None:
+    from studio.cli import importing
     from studio.dialogue import build, checks, store
 
     match arguments.action:
         case "add":
-            paths = [Path(path) for path in arguments.paths]
-            return report(store.add(persona, paths, arguments.format, arguments.me, arguments.character), arguments.json, "conversation")
+            return importing.add(arguments, persona)
+        case "formats":
+            importing.formats(arguments.json)
         case "build":
             built(build.build(persona, arguments.val, arguments.seed), arguments.json)
         case "check":

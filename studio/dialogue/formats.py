@@ -1,11 +1,13 @@
-"""Conversations out of files: OpenAI ``messages`` and ShareGPT, as JSON lines or one JSON array.
+"""Conversations as the studio stores them, and the forms of training data that come closest: OpenAI ``messages`` and ShareGPT.
 
-Every row that is not kept is counted under its reason, with its line.
+Files of JSON lines or of one array; every row that is not kept is counted under its reason, with its line.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,6 @@ import msgspec
 from studio.decoding import UndecodableText, decode
 from studio.errors import StudioError
 from studio.reports import AddReport, Fault
-
-FORMATS = ("messages", "sharegpt")
 
 _SHAREGPT_ROLES = {
     "system": "system",
@@ -37,32 +37,12 @@ class Message(msgspec.Struct, omit_defaults=True):
     name: str = ""
 
 
-class Conversation(msgspec.Struct):
-    messages: list[Message]
-    line: int
-    """Line (or index in an array, from 1) in the file it came from."""
-
-
 class BadRow(Exception):
     """Why a row cannot be kept: ``reason`` is counted, the message is shown."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
-
-
-def read_file(path: Path, report: AddReport, asked: str = "", roles: Mapping[str, str] | None = None) -> Iterator[Conversation]:
-    """The good conversations of a file; the others go into ``report`` with their reasons.
-
-    ``roles`` gives the role of messages by their ``name``, before their own.
-    """
-    for line, raw in read_objects(path, report):
-        try:
-            kind = asked or detect(raw)
-            told(report, kind)
-            yield Conversation(_mend(messages_of(raw, kind, roles or {}), report), line)
-        except BadRow as bad:
-            report.drop(bad.reason, Fault(str(path), line, str(bad)))
 
 
 def read_objects(path: Path, report: AddReport) -> Iterator[tuple[int, Any]]:
@@ -82,7 +62,7 @@ def read_objects(path: Path, report: AddReport) -> Iterator[tuple[int, Any]]:
         report.read += 1
         report.drop("empty file", Fault(name, 0, "the file is empty"))
         return
-    for line, raw in _objects(text):
+    for line, raw in json_objects(text.encode("utf-8", "replace")):
         report.read += 1
         if isinstance(raw, BadRow):
             report.drop(raw.reason, Fault(name, line, str(raw)))
@@ -96,30 +76,79 @@ def told(report: AddReport, kind: str) -> None:
         report.format = f"{report.format}, {kind}" if report.format else kind
 
 
-def _objects(text: str) -> Iterator[tuple[int, Any]]:
-    """``(line, object)``: elements of one JSON array, or one object a line. A line that is no JSON gives a BadRow."""
-    if text.lstrip().startswith("["):
+_NOT_WHOLE = object()
+
+
+def json_value(raw: bytes, otherwise: Any = _NOT_WHOLE) -> Any:
+    """The value these bytes are. What is no JSON, or nested beyond reason, gives ``otherwise``; without one, BadRow."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if otherwise is not _NOT_WHOLE:
+            return otherwise
+        raise BadRow("not JSON", f"this is not whole JSON ({error}); it may be half-written") from error
+    except RecursionError as error:
+        if otherwise is not _NOT_WHOLE:
+            return otherwise
+        raise BadRow("not JSON", "the JSON is nested deeper than any conversation") from error
+
+
+def json_objects(data: bytes, most_lines: int = 0) -> Iterator[tuple[int, Any]]:
+    """``(line, object)``: elements of one JSON array (numbered from 1), or one object a line. What is no JSON gives a BadRow.
+
+    ``most_lines``: after so many lines or elements the rest is not looked at; 0: all.
+    """
+    if data.lstrip()[:1] == b"[":
         try:
-            yield from enumerate(msgspec.json.decode(text), 1)
+            elements = msgspec.json.decode(data, type=list[msgspec.Raw])
+        except RecursionError:
+            yield 1, BadRow("not JSON", "the JSON is nested deeper than any conversation")
             return
-        except msgspec.DecodeError:
-            pass  # perhaps JSON lines that begin with an array, or a cut file: told line by line below
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            yield number, msgspec.json.decode(line)
-        except msgspec.DecodeError as error:
-            yield number, BadRow("not JSON", f"the line is not whole JSON ({error}); it may be half-written")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if not _is_json(_first_line(data)):
+                yield _line_of(error, data), BadRow("not JSON", f"this is no whole JSON array ({error}); it may be half-written")
+                return
+            # else JSON lines that begin with an array: told line by line below
+        else:
+            for number, element in enumerate(elements, 1):
+                yield number, _value_or_bad(bytes(element))
+                if number == most_lines:
+                    return
+            return
+    start = number = 0
+    while start < len(data):
+        number += 1
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        if line := data[start:end].strip():
+            yield number, _value_or_bad(line)
+        if number == most_lines:
+            return
+        start = end + 1
 
 
-def detect(raw: Any) -> str:
-    if isinstance(raw, dict):
-        if "messages" in raw:
-            return "messages"
-        if "conversations" in raw:
-            return "sharegpt"
-    raise BadRow("unknown format", "neither 'messages' nor 'conversations' in this row; only messages and ShareGPT rows are read")
+def _value_or_bad(raw: bytes) -> Any:
+    try:
+        return json_value(raw)
+    except BadRow as bad:
+        return bad
+
+
+def _is_json(raw: bytes) -> bool:
+    return json_value(raw, None) is not None
+
+
+def _first_line(data: bytes) -> bytes:
+    return data.lstrip().partition(b"\n")[0]
+
+
+_BYTE = re.compile(r"byte (\d+)")
+
+
+def _line_of(error: Exception, data: bytes) -> int:
+    """The line the parser stopped at, from the byte it names; the last one if it ran out of data."""
+    found = _BYTE.search(str(error))
+    return data.count(b"\n", 0, int(found[1]) if found else len(data)) + 1
 
 
 def messages_of(raw: Any, kind: str, roles: Mapping[str, str]) -> list[Message]:
@@ -138,7 +167,12 @@ def message_of(entry: Any, kind: str, roles: Mapping[str, str]) -> Message:
     role, content = (entry.get("role"), entry.get("content")) if kind == "messages" else (entry.get("from"), entry.get("value"))
     role = _SHAREGPT_ROLES.get(str(role).lower(), "") if kind == "sharegpt" else role
     if role not in ("system", "user", "assistant"):
-        raise BadRow("unknown role", f"the role {entry.get('role', entry.get('from'))!r} is none of system, user, assistant (ShareGPT: human, gpt)")
+        said = str(entry.get("role", entry.get("from")))[:24]
+        raise BadRow("unknown role", f"the role {said!r} is none of system, user, assistant (ShareGPT: human, gpt)")
+    if isinstance(content, list):
+        content = "\n".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+    if content is None and kind == "sharegpt":
+        content = ""  # such sets hold null where a turn was lost; it counts as an empty turn
     if not isinstance(content, str):
         raise BadRow("message without text", f"a {role} message holds {type(content).__name__} instead of text")
     name = entry.get("name")
@@ -151,30 +185,30 @@ def tidy(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip().encode("utf-8", "replace").decode()
 
 
-def joined(messages: list[Message], report: AddReport) -> list[Message]:
+def joined(messages: list[Message], changed: Counter[str]) -> list[Message]:
     """The turns tidied: empty ones are dropped, neighbours of one side joined, each counted. Raises BadRow for a system message inside."""
     kept: list[Message] = []
     for message in messages:
         content = tidy(message.content)
         if not content:
-            report.changed["empty turn left out"] += 1
+            changed["empty turn left out"] += 1
             continue
         if message.role == "system" and kept:
             raise BadRow("system message inside", "a system message stands after the first turn; a chat template cannot place it")
         if kept and kept[-1].role == message.role:
             kept[-1] = Message(message.role, f"{kept[-1].content}\n\n{content}", message.name)
-            report.changed["turns of one side joined"] += 1
+            changed["turns of one side joined"] += 1
         else:
             kept.append(Message(message.role, content, message.name))
     return kept
 
 
-def _mend(messages: list[Message], report: AddReport) -> list[Message]:
+def mend(messages: list[Message], changed: Counter[str]) -> list[Message]:
     """The turns joined, those after her last cut off and counted. Raises BadRow if she never speaks."""
-    kept = joined(messages, report)
+    kept = joined(messages, changed)
     while kept and kept[-1].role == "user":
         kept.pop()
-        report.changed["unanswered last turn cut off"] += 1
+        changed["unanswered last turn cut off"] += 1
     if not any(message.role == "assistant" for message in kept):
         raise BadRow("she never speaks", "there is no assistant turn with text in this row; nothing could be learned from it")
     if not any(message.role == "user" for message in kept):

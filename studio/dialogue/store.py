@@ -7,16 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from studio.decoding import keep_original, walk
-from studio.dialogue.formats import FORMATS, Message, read_file
-from studio.errors import StudioError, UsageError
-from studio.files import append_line, sha256_bytes
+from studio.dialogue.formats import Message
+from studio.errors import StudioError
+from studio.files import sha256_bytes
 from studio.persona.folder import Persona
-from studio.reports import AddReport, Fault
-from studio.shards import append_rows, read_rows
+from studio.shards import read_rows
 from studio.shards import shards as files_of
 from studio.text import normal
-
 
 ACCEPTED = "accepted"
 REJECTED = "rejected"
@@ -67,46 +64,15 @@ def rows(persona: Persona) -> Iterator[Row]:
 
 
 def get_row(persona: Persona, row: str) -> Row:
-    """The row with that id, or the one that uniquely begins so."""
-    found = [r for r in rows(persona) if r.id.startswith(row)]
+    """The row with that id, or the one that uniquely begins so. StudioError if it is none, several, or damaged."""
+    from studio.dialogue.index import Index
+
+    index = Index(persona)
+    index.refresh()
+    found = index.read([key for identity, key in index.beginning(row) if identity == row]) or index.read([key for _, key in index.beginning(row)])
+    index.close()
     if len(found) != 1:
         raise StudioError(f"There {'is no dialogue row' if not found else 'are several dialogue rows'} {row!r} in {persona.name}.")
+    if isinstance(found[0], StudioError):
+        raise found[0]
     return found[0]
-
-
-def add(persona: Persona, paths: list[Path], asked: str = "", me: str = "", character: str = "") -> AddReport:
-    """Add the conversations of files and folders. Rows that are here already are dropped as duplicates.
-
-    ``asked`` forces a format; ``me`` and ``character`` map the ``name`` of messages to user and assistant, which decides who is who
-    where the roles of a file are the wrong way round.
-    """
-    if asked and asked not in FORMATS:
-        raise UsageError(f"The format {asked!r} is not read; there are: {', '.join(FORMATS)}.")
-    roles = {name: role for name, role in ((me, "user"), (character, "assistant")) if name}
-    report = AddReport()
-    with persona.exclusive():
-        present = {row.id for row in rows(persona)}
-        new: list[Row] = []
-        for path in walk(paths):
-            report.files.append(str(path))
-            if path.suffix.lower() not in (".jsonl", ".json"):
-                report.read += 1
-                report.drop("not a json or jsonl file", Fault(str(path), 0, "only .jsonl and .json are read as dialogue"))
-                continue
-            before = len(new)
-            for conversation in read_file(path, report, asked, roles):
-                messages = conversation.messages
-                identity = row_id(messages)
-                if identity in present:
-                    report.drop("duplicate", Fault(str(path), conversation.line, f"the same conversation is here already ({identity})"))
-                    continue
-                present.add(identity)
-                for message in messages:
-                    report.speakers[message.name or message.role] += 1
-                new.append(Row(identity, messages, path.name, conversation.line))
-            if len(new) > before:
-                original = keep_original(persona.sources, path, path.read_bytes())
-                append_line(persona.sources / "index.jsonl", {"kind": "dialogue", "original": original, "from": str(path), "rows": len(new) - before})
-        report.kept = len(new)
-        append_rows(persona.dialogue, new)
-    return report

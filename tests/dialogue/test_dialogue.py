@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from studio.dialogue import build as dialogue_build
 from studio.dialogue import checks, store
-from studio.dialogue.formats import read_file
+from studio.dialogue.adding import add
+from studio.dialogue.importers.base import Asked
 from studio.errors import StudioError, UsageError
 from studio.files import read_lines
 from studio.persona.folder import Persona
-from studio.reports import AddReport
 
 
 def turns(*texts: str) -> dict[str, object]:
@@ -48,7 +48,7 @@ def test_every_drop_has_a_reason_and_a_line(persona: Persona, tmp_path: Path) ->
             {"conversations": [{"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Yes."}], "system": "Be dry."},
         ],
     )
-    report = store.add(persona, [path])
+    report = add(persona, [path])
     assert (report.read, report.kept, report.format) == (9, 2, "messages, sharegpt")
     assert report.dropped == {
         "not JSON": 1, "no messages": 1, "she never speaks": 1, "unknown role": 1, "message without text": 1, "unknown format": 1, "duplicate": 1,
@@ -63,16 +63,16 @@ def test_what_is_mended_is_counted(persona: Persona, tmp_path: Path) -> None:
             {"from": f, "value": v} for f, v in (("human", "a"), ("human", "b"), ("gpt", ""), ("gpt", "c"), ("gpt", "d"), ("human", "e"))
         ]
     }
-    report = store.add(persona, [lines(tmp_path / "s.json", [json.dumps([row])])])
+    report = add(persona, [lines(tmp_path / "s.json", [json.dumps([row])])])
     assert report.kept == 1
     assert report.changed == {"turns of one side joined": 2, "empty turn left out": 1, "unanswered last turn cut off": 1}
     assert [m.content for m in next(store.rows(persona)).messages] == ["a\n\nb", "c\n\nd"]
 
 
 def test_rows_never_move_between_shards(persona: Persona, tmp_path: Path) -> None:
-    store.add(persona, [lines(tmp_path / "a.jsonl", conversations(250))])
+    add(persona, [lines(tmp_path / "a.jsonl", conversations(250))])
     first = (persona.dialogue / "0001.jsonl").read_bytes()
-    store.add(persona, [lines(tmp_path / "b.jsonl", conversations(460))])
+    add(persona, [lines(tmp_path / "b.jsonl", conversations(460))])
     assert (persona.dialogue / "0001.jsonl").read_bytes() == first
     assert [len(s.read_text().splitlines()) for s in store.shards(persona)] == [200, 200, 60]
     assert len({row.id for row in store.rows(persona)}) == 460
@@ -81,7 +81,7 @@ def test_rows_never_move_between_shards(persona: Persona, tmp_path: Path) -> Non
 def test_shared_turns_stay_on_one_side(persona: Persona, tmp_path: Path) -> None:
     shared = "This very long reply stands in more than one conversation of the set."
     rows = conversations(60) + [turns(f"Question {i} about the sea?", shared) for i in range(5)]
-    store.add(persona, [lines(tmp_path / "a.jsonl", rows)])
+    add(persona, [lines(tmp_path / "a.jsonl", rows)])
     snapshot = dialogue_build.build(persona)
     holding = {
         half
@@ -101,28 +101,28 @@ def test_adding_rows_moves_few_others_between_train_and_val(persona: Persona, tm
         return {r["id"] for _, r in read_lines(persona.snapshots / snapshot.id / "val.jsonl")}
 
     rows = conversations(220)
-    store.add(persona, [lines(tmp_path / "a.jsonl", rows[:200])])
+    add(persona, [lines(tmp_path / "a.jsonl", rows[:200])])
     before = val_ids()
-    store.add(persona, [lines(tmp_path / "b.jsonl", rows[200:])])
+    add(persona, [lines(tmp_path / "b.jsonl", rows[200:])])
     assert len(before & val_ids()) >= 0.75 * len(before)
 
 
 def test_empty_and_broken_files(persona: Persona, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "broken.jsonl").write_bytes(json.dumps(turns("好的", "坐。"), ensure_ascii=False).encode() + b"\n\xff\xfe\n")
-    report = store.add(persona, [tmp_path / "empty.jsonl", tmp_path / "broken.jsonl"])
+    report = add(persona, [tmp_path / "empty.jsonl", tmp_path / "broken.jsonl"])
     assert report.dropped == {"empty file": 1, "not readable as text": 1}
     assert next(f for f in report.faults if f.file.endswith("broken.jsonl")).line == 2
     with pytest.raises(StudioError, match="does not exist"):
-        store.add(persona, [tmp_path / "nowhere"])
+        add(persona, [tmp_path / "nowhere"])
     with pytest.raises(UsageError):
-        store.add(persona, [tmp_path / "empty.jsonl"], asked="xml")
+        add(persona, [tmp_path / "empty.jsonl"], Asked(format="xml"))
     with pytest.raises(StudioError, match="no dialogue"):
         dialogue_build.build(persona)
 
 
 def test_a_damaged_shard_is_named_with_its_line(persona: Persona, tmp_path: Path) -> None:
-    store.add(persona, [lines(tmp_path / "a.jsonl", conversations(3))])
+    add(persona, [lines(tmp_path / "a.jsonl", conversations(3))])
     shard = persona.dialogue / "0001.jsonl"
     shard.write_text(shard.read_text() + "{half\n")
     with pytest.raises(StudioError, match=r"0001\.jsonl:4"):
@@ -131,12 +131,12 @@ def test_a_damaged_shard_is_named_with_its_line(persona: Persona, tmp_path: Path
 
 def test_names_can_turn_the_roles_round(persona: Persona, tmp_path: Path) -> None:
     row = {"messages": [{"role": "assistant", "name": "Tom", "content": "Hi?"}, {"role": "user", "name": "Wen", "content": "Sit."}]}
-    store.add(persona, [lines(tmp_path / "a.jsonl", [row])], me="Tom", character="Wen")
+    add(persona, [lines(tmp_path / "a.jsonl", [row])], Asked(me=("Tom",), character=("Wen",)))
     assert next(store.rows(persona)).replies == ["Sit."]
 
 
 def test_the_system_prompt_stands_before_every_conversation(persona: Persona, tmp_path: Path) -> None:
-    store.add(persona, [lines(tmp_path / "a.jsonl", conversations(20))])
+    add(persona, [lines(tmp_path / "a.jsonl", conversations(20))])
     persona.manifest.character.system_prompt = "You are Wen."
     snapshot = dialogue_build.build(persona)
     rows = [r for _, r in read_lines(persona.snapshots / snapshot.id / "train.jsonl")]
@@ -150,9 +150,9 @@ def test_checks_name_what_would_be_learned_wrongly(persona: Persona, tmp_path: P
         turns("Well", "Mind the step, the eleventh is loose."),
     ]
     rows += [turns(f"Hm {i}", "Mind the step, the eleventh is loose.") for i in range(3)]
-    store.add(persona, [lines(tmp_path / "a.jsonl", rows)])
+    add(persona, [lines(tmp_path / "a.jsonl", rows)])
     found = [f.what for f in checks.check(persona)]
-    assert any("assistant-speak" in w for w in found) and any("placeholder" in w for w in found) and any("4 times" in w for w in found)
+    assert any("assistant-speak" in w for w in found) and any("placeholder" in w for w in found) and any("4 rows" in w for w in found)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -163,9 +163,12 @@ def test_checks_name_what_would_be_learned_wrongly(persona: Persona, tmp_path: P
         lambda v: st.lists(v) | st.dictionaries(st.sampled_from(["messages", "role", "content", "conversations", "from", "value", "x"]), v),
     ).map(lambda v: json.dumps(v).encode())
 )
-def test_no_file_crashes_the_reader(tmp_path: Path, raw: bytes) -> None:
+def test_no_file_crashes_the_reader(persona: Persona, tmp_path: Path, raw: bytes) -> None:
     path = tmp_path / "any.jsonl"
     path.write_bytes(raw)
-    report = AddReport()
-    kept = list(read_file(path, report))
-    assert report.read == len(kept) + report.dropped.total()
+    try:
+        report = add(persona, [path], dry_run=True)
+    except StudioError as error:
+        assert "any.jsonl" in str(error) or "speakers" in str(error)
+    else:
+        assert report.read == report.used + report.dropped.total()

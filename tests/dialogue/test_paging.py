@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from studio.dialogue.adding import add
 from studio.dialogue.paging import Pages
-from studio.dialogue.store import add, rows, shards
+from studio.dialogue.store import rows, shards
 from studio.errors import StudioError
 from studio.persona.folder import Persona
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.checkpoints.store import Checkpoint, write_card
-from studio.dialogue.store import add as add_dialogue
+from studio.dialogue.adding import add as add_dialogue
 from studio.jobs.runs import Inputs, append_event, create_run, update_status
 from studio.lore.sources import add as add_lore
 from studio.persona.folder import Persona, create

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from studio.checkpoints.store import all_checkpoints
-from studio.dialogue.store import add as add_dialogue
+from studio.dialogue.adding import add as add_dialogue
 from studio.files import write_json
 from studio.home import remember_persona
 from studio.jobs import control, queue

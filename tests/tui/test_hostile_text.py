@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from studio.dialogue.store import add as add_dialogue
+from studio.dialogue.adding import add as add_dialogue
 from studio.jobs.runs import append_event, update_status
 from studio.lore.sources import add as add_lore
 from studio.persona.folder import Persona, open_persona, save_manifest

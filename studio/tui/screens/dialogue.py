@@ -154,7 +154,7 @@ class DialogueScreen(MaterialScreen):
             self.in_background(lambda: window.read(message.first, message.count), take)
 
     def adder(self) -> Callable[[Persona, list[Path]], AddReport]:
-        from studio.dialogue.store import add
+        from studio.dialogue.adding import add
 
         return add
 

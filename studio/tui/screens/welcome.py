@@ -94,7 +94,7 @@ class WelcomeScreen(StudioScreen):
 
 def from_sample(sample: Path, parent: Path) -> Persona:
     """The sample as a persona of one's own, its lore and dialogue added: ready to build and train."""
-    from studio.dialogue.store import add as add_dialogue
+    from studio.dialogue.adding import add as add_dialogue
     from studio.lore.sources import add as add_lore
 
     persona = create_from_sample(sample, parent)

@@ -1,0 +1,164 @@
+"""From paths to everything that was said: files and members of zips, each read by its format."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from studio.decoding import UndecodableText, walk
+from studio.dialogue.importers.base import Asked, File, ImportReport, Intake, Taken
+from studio.dialogue.importers.registry import FORMATS, ROWS, Format, by_name, detect
+from studio.errors import StudioError
+
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".txt", ".md", ".csv", ".tsv", ".log")
+LARGEST_FILE = 2**30
+"""Bytes of one file, or of one member of a zip, that are read at most."""
+LARGEST_ZIP = 2 * 2**30
+"""Bytes that the members of one zip are allowed to be together."""
+MOST_MEMBERS = 100_000
+MOST_PACKED = 200
+"""Times a member may be larger than what it takes in the zip; chats shrink to a tenth, bombs to a thousandth."""
+UNSUSPECTED = 10 * 2**20
+"""Bytes below which a member may be packed as tightly as it likes: a chat of one word, repeated."""
+
+
+class Original:
+    """A file whose rows may be kept, so that its bytes are kept too."""
+
+    def __init__(self, name: str, path: Path, raw: bytes) -> None:
+        self.name, self.path, self.raw = name, path, raw
+
+
+def take(paths: list[Path], asked: Asked, roles: dict[str, str]) -> tuple[Taken, list[Original | None]]:
+    """Everything in these files, and the original of each part of the report (None where it was not read)."""
+    taken = Taken(ImportReport())
+    originals: list[Original | None] = []
+    for path in walk(paths):
+        for file in _files(path, taken):
+            _take(file, taken, asked, roles)
+            while len(originals) < len(taken.report.parts):
+                originals.append(None)
+            originals[-1] = Original(file.base, path, file.raw)
+        while len(originals) < len(taken.report.parts):
+            originals.append(None)
+    return taken, originals
+
+
+def _refuse(taken: Taken, name: str, reason: str, what: str) -> None:
+    Intake(taken, File(name, b""), "", "file").refuse(reason, what)
+
+
+def _files(path: Path, taken: Taken) -> Iterator[File]:
+    """The file itself, or the members of a zip; what is no file of dialogue is counted."""
+    name = str(path)
+    if path.suffix.lower() not in (*SUFFIXES, ".zip"):
+        _refuse(taken, name, "not a file of dialogue", f"only {', '.join(SUFFIXES)} and .zip are read as dialogue")
+        return
+    try:
+        if path.suffix.lower() == ".zip":
+            yield from _members(path, taken)
+            return
+        if path.stat().st_size > LARGEST_FILE:
+            _refuse(taken, name, "too large", f"it has more than {LARGEST_FILE >> 20} MB; export or cut it into smaller files")
+            return
+        raw = path.read_bytes()
+    except OSError as error:
+        raise StudioError(f"{path} cannot be read: {error.strerror}.") from error
+    yield File(name, raw)
+
+
+def _members(path: Path, taken: Taken) -> Iterator[File]:
+    """The text members of a zip, read into memory; nothing is unpacked to disk. Tricks are refused with a sentence."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        _refuse(taken, str(path), "not a zip", f"it cannot be opened as a zip ({error}); it may be half-downloaded")
+        return
+    with archive:
+        infos = [info for info in archive.infolist() if not info.is_dir()]
+        if len(infos) > MOST_MEMBERS:
+            _refuse(taken, str(path), "refused", f"it holds {len(infos):,} files, which no export of chats needs")
+            return
+        left = LARGEST_ZIP
+        others = 0
+        for info in sorted(infos, key=lambda info: info.filename):
+            pure = PurePosixPath(info.filename.replace("\\", "/"))
+            shown = f"{path}!{info.filename}"
+            if pure.suffix.lower() not in SUFFIXES or pure.name.startswith(".") or "__MACOSX" in pure.parts:
+                others += 1
+                continue
+            if why := _trick(info, pure):
+                _refuse(taken, shown, "refused", why)
+                continue
+            try:
+                raw = _read_member(archive, info, min(LARGEST_FILE, left))
+            except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
+                _refuse(taken, shown, "damaged in the zip", f"it cannot be unpacked ({str(error)[:120]})")
+                continue
+            if raw is None:
+                _refuse(taken, shown, "refused", "unpacked it would be larger than any export of chats")
+                continue
+            left -= len(raw)
+            yield File(str(PurePosixPath(path.name) / pure), raw, shown)
+        if others:
+            Intake(taken, File(str(path), b""), "", "file").changed("file of the zip that is no text (pictures, sounds) not read", others)
+
+
+def _trick(info: zipfile.ZipInfo, pure: PurePosixPath) -> str:
+    """Why a member is not to be trusted; empty if it is."""
+    if pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0]:
+        return "its name leads out of the zip"
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "it is a link, not a file"
+    if info.flag_bits & 1:
+        return "it is encrypted; unpack the zip with its password first"
+    if info.file_size > LARGEST_FILE:
+        return "unpacked it would be larger than any export of chats"
+    if info.file_size > UNSUSPECTED and info.file_size > MOST_PACKED * max(1, info.compress_size):
+        return f"it is packed {info.file_size // max(1, info.compress_size):,} times, as only bombs are"
+    return ""
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes | None:
+    """The member's bytes; None if it is larger than ``most``, or than it says."""
+    pieces: list[bytes] = []
+    size = 0
+    with archive.open(info) as member:
+        while piece := member.read(1 << 20):
+            size += len(piece)
+            if size > most or size > max(info.file_size, 1 << 20):
+                return None
+            if size > UNSUSPECTED and size > MOST_PACKED * max(1, info.compress_size):
+                return None
+            pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _take(file: File, taken: Taken, asked: Asked, roles: dict[str, str]) -> None:
+    try:
+        encoding = file.decoded[1]
+    except UndecodableText as error:
+        Intake(taken, file, "", "file").refuse("not readable as text", str(error), error.line)
+        return
+    if not file.text.strip():
+        Intake(taken, file, "", "file").refuse("empty file", "the file is empty")
+        return
+    format_: Format | None = by_name(asked.format) if asked.format else detect(file)
+    if format_ is None and file.suffix in (".json", ".jsonl", ".ndjson"):
+        if file.json.lstrip()[:1] == b"{" and file.document is None and not file.sample:
+            Intake(taken, file, "", "file").refuse("not JSON", f"it is no whole JSON ({file.problem}); it may be half-written: export it again")
+            return
+        format_ = ROWS
+    if format_ is None:
+        listed = ", ".join(name for name in (f.name for f in FORMATS))
+        Intake(taken, file, "", "file").refuse("unknown format", f"it looks like none of {listed}; say which with --format")
+        return
+    into = Intake(taken, file, format_.name, format_.unit)
+    if encoding != "utf-8":
+        into.changed(f"read as {encoding}, stored as UTF-8")
+    format_.read(file, into, asked, roles)
+    if file.repaired:
+        into.changed(file.repaired)
