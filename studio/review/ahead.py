@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -102,12 +103,14 @@ def add_prompts(persona: Persona, review: Review, prompts: Sequence[Prompt]) -> 
 
 
 def write_ahead(persona: Persona, review: Review, engine: str = "", progress: Progress = lambda doing, done, of: None) -> list[str]:
-    """Write every missing reply, one set of weights at a time: its engine is started, asked and stopped before the next one's.
+    """Write every missing reply, one set of weights at a time: its engine is started, asked and stopped before the next one's. What keeps
+    the judgement company (lore questions, surprise) is measured while it is there.
 
     Returns one sentence for each set of weights that failed; the others go on. What is written stays, whenever this ends.
     ``progress`` gets what is being done, the replies written and the replies there will be.
     """
     from studio.engines.sharing import served
+    from studio.review.company import measure_served
 
     pool = Pool(persona, review)
     missing = pool.missing
@@ -132,6 +135,8 @@ def write_ahead(persona: Persona, review: Review, engine: str = "", progress: Pr
         try:
             with served(persona, list(family.values()), engine or "embedded", lambda line: progress(line, done, total)) as servers:
                 problems = asyncio.run(_answer(review, wanted, servers, written))
+                with suppress(StudioError):  # an endpoint that cannot score: the company then has a gap
+                    measure_served(persona, list(family.values()), servers, lambda line: progress(line, done, total))
         except StudioError as problem:
             failures.append(f"{', '.join(family)}: {problem}")
             continue

@@ -11,7 +11,7 @@ A unit is a word; in scripts that write without spaces, one character. Every num
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from math import sqrt
 from pathlib import Path
@@ -413,5 +413,14 @@ def measure(persona: Persona, checkpoints: Sequence[Checkpoint], engine: str = "
             families.setdefault(weights_root(persona, checkpoint).id, []).append(checkpoint)
     for family in families.values():
         with served(persona, family, engine, progress) as servers:
-            for checkpoint in family:
-                asyncio.run(likelihood(persona, servers[checkpoint.id], checkpoint, progress))
+            measure_served(persona, family, servers, progress)
+
+
+def measure_served(
+    persona: Persona, checkpoints: Sequence[Checkpoint], servers: Mapping[str, Server], progress: Callable[[str], None] = lambda line: None
+) -> None:
+    """Have the servers, by checkpoint id, score what is not kept yet. StudioError if an engine cannot."""
+    material = Material(persona)
+    for checkpoint in checkpoints:
+        if kept_likelihood(persona, checkpoint, material) is None:
+            asyncio.run(likelihood(persona, servers[checkpoint.id], checkpoint, progress))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +121,32 @@ async def test_the_report_is_written_at_a_key(judged: Persona) -> None:
     review = all_reviews(judged)[-1]
     app = Host(RankingPanel(lambda: standing(judged), lambda: str(write_report(judged, review))))
     async with app.run_test(size=(80, 24)) as pilot:
-        assert "w: write the report" in "\n".join(await shown(app, pilot))
+        assert "w: report" in "\n".join(await shown(app, pilot))
         await pilot.press("w")
         for _ in range(500):
             if "report.md" in "\n".join(app.lines()):
                 break
             await pilot.pause(0.01)
     assert (judged.reviews / review.id / "report.md").read_text().startswith("# ")
+
+
+async def test_the_company_is_measured_at_a_key(judged: Persona) -> None:
+    """What is being done is told while it is done, and a trouble is one sentence."""
+    asked: list[int] = []
+
+    def measure(progress: Callable[[str], None]) -> None:
+        asked.append(1)
+        progress("base: lore question 1 of 10")
+        if len(asked) > 1:
+            raise StudioError("No engine runs for base.")
+
+    app = Host(RankingPanel(lambda: standing(judged), measure=measure))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shown(app, pilot)
+        for sentence in ("The company is measured.", "No engine runs for base."):
+            await pilot.press("m")
+            for _ in range(500):
+                if sentence in "\n".join(app.lines()):
+                    break
+                await pilot.pause(0.01)
+            assert sentence in "\n".join(app.lines())

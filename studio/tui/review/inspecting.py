@@ -1,4 +1,4 @@
-"""What was really sent and drawn in a round; who is who only where the names are shown."""
+"""What was really sent and drawn in a round, who is who only where the names are shown; and what all votes come to."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from studio.checkpoints.store import get_checkpoint
+from studio.engines.sharing import served_by
 from studio.errors import StudioError
 from studio.review.rounds import Side
+from studio.review.standing import standing
 from studio.text import count, one_line
 from studio.tui.look import Line, Span
 from studio.tui.pager import Pager
 from studio.tui.review.asking import Asking
+from studio.tui.review.ranking import RankingPanel
 from studio.tui.review.state import State
 
 MOST_TOKENS = 4000
@@ -132,3 +136,27 @@ class Inspecting(Asking):
             return await prompt_tokens(server, server.models[side.checkpoint], messages)
 
         return ask
+
+    def action_ranking(self) -> None:
+        sitting = self.state.sitting
+        if sitting is None:
+            return
+
+        review = sitting.review
+
+        def write() -> str:
+            from studio.review.report import write_report
+
+            return f"The report is in {write_report(self.persona, review)}"
+
+        def measure(progress: Callable[[str], None]) -> None:
+            from studio.review.company import measure_served
+
+            served = served_by(self.persona, review.checkpoints)
+            if missing := [name for name in review.checkpoints if name not in served]:
+                raise StudioError(f"No engine runs for {', '.join(missing)}. From a shell, engines are started for it: studio review company")
+            measure_served(self.persona, [get_checkpoint(self.persona, name) for name in review.checkpoints], served, progress)
+
+        looks_only = getattr(self.app, "readonly", False)
+        panel = RankingPanel(lambda: standing(self.persona, checkpoints=review.checkpoints), *(() if looks_only else (write, measure)))
+        self.app.push_screen(panel)

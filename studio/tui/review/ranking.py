@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -156,7 +158,9 @@ def tabs(current: str) -> Line:
 
 
 class RankingPanel(ModalScreen[None]):
-    """Shows what ``compute`` finds; ``write`` puts it into a file and says where. Both run in a thread: they read files and import numpy."""
+    """Shows what ``compute`` finds; ``write`` puts it into a file and says where; ``measure`` has the running engines score what is missing in the
+    company and tells how far it is. All run in threads: they read files and import numpy.
+    """
 
     DEFAULT_CSS = """
     RankingPanel { align: center middle; background: $background 60%; }
@@ -178,6 +182,7 @@ class RankingPanel(ModalScreen[None]):
         Binding("pageup", "scroll(-10)", show=False),
         Binding("pagedown", "scroll(10)", show=False),
         Binding("w", "write", show=False),
+        Binding("m", "measure", show=False),
     ]
 
     class Ranked(Message):
@@ -190,9 +195,12 @@ class RankingPanel(ModalScreen[None]):
             super().__init__()
             self.sentence = sentence
 
-    def __init__(self, compute: Callable[[], Standing], write: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self, compute: Callable[[], Standing], write: Callable[[], str] | None = None, measure: Callable[[Callable[[str], None]], None] | None = None
+    ) -> None:
         super().__init__()
-        self.compute, self.write = compute, write
+        self.compute, self.write, self.measure = compute, write, measure
+        self.measuring = False
         self.ranked: RankingPanel.Ranked | None = None
         self.page = PAGES[0]
 
@@ -200,9 +208,8 @@ class RankingPanel(ModalScreen[None]):
         with VerticalScroll(can_focus=False):
             yield Static(content(tabs(self.page)), id="tabs", markup=False)
             yield Static("Drawing from the posterior …", id="standing", markup=False)
-            yield Static(
-                f"←→ or 1-6: pages   ↑↓: scroll   {'w: write the report   ' if self.write else ''}k or Escape: close", classes="hint", markup=False
-            )
+            more = ("w: report   " if self.write else "") + ("m: measure the company   " if self.measure else "")
+            yield Static(f"←→ or 1-6: pages   ↑↓: scroll   {more}k: close", classes="hint", markup=False)
 
     def on_mount(self) -> None:
         self.run_worker(self._compute, thread=True)
@@ -229,6 +236,29 @@ class RankingPanel(ModalScreen[None]):
         except StudioError as error:
             sentence = str(error)
         self.post_message(self.Written(sentence))
+
+    def action_measure(self) -> None:
+        """In a daemon thread: leaving the app does not wait for it, and each checkpoint that is scored is kept."""
+        if self.measure and not self.measuring:
+            self.measuring = True
+            threading.Thread(target=self._measure, daemon=True).start()
+
+    def _measure(self) -> None:
+        assert self.measure is not None
+        sentence = "The company is measured."
+        try:
+            self.measure(lambda line: self._tell(self.Written(line)))
+            self._tell(self.Ranked(self.compute()))
+        except StudioError as error:
+            sentence = str(error)
+        self.measuring = False
+        self._tell(self.Written(sentence))
+
+    def _tell(self, message: Message) -> None:
+        """Post from any thread; a panel that is closed reads nothing."""
+        if self.is_attached:
+            with suppress(RuntimeError):
+                self.post_message(message)
 
     def on_ranking_panel_written(self, message: Written) -> None:
         self.query_one(".hint", Static).update(content(message.sentence))

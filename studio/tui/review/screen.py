@@ -20,7 +20,6 @@ from studio.checkpoints.store import Checkpoint, all_checkpoints
 from studio.persona.folder import Persona
 from studio.review.rounds import Review, Sampling, all_reviews, open_review
 from studio.review.sitting import Sitting, resume
-from studio.review.standing import standing
 from studio.tui.actions import bindings_of
 from studio.tui.look import Line, content
 from studio.tui.review import drawing
@@ -34,7 +33,6 @@ from studio.tui.review.mending import Mending
 from studio.tui.review.pacing import Pacer
 from studio.tui.review.panes import Panes
 from studio.tui.review.prompt import PromptField
-from studio.tui.review.ranking import RankingPanel
 from studio.tui.review.state import Phase, State, useful_keys
 from studio.tui.review.voting import Voting
 
@@ -251,20 +249,6 @@ class ReviewScreen(Mending, GoingOn, Beforehand, Inspecting, Voting):
         self.draw_status()
 
     # -- looking -------------------------------------------------------------------------------------------------------------------
-
-    def action_ranking(self) -> None:
-        sitting = self.state.sitting
-        if sitting is None:
-            return
-
-        review = sitting.review
-
-        def write() -> str:
-            from studio.review.report import write_report
-
-            return f"The report is in {write_report(self.persona, review)}"
-
-        self.app.push_screen(RankingPanel(lambda: standing(self.persona, checkpoints=review.checkpoints), write))
 
     def action_scroll(self, way: str) -> None:
         for pane in self.panes:
