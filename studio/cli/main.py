@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from studio import __version__
+from studio.checkpoints.schemes import SCHEMES
 from studio.errors import StudioError, UsageError
 
 if TYPE_CHECKING:
@@ -66,12 +67,12 @@ def _parser() -> ArgumentParser:
     dialogue = actions("dialogue", "Conversations for fine-tuning.", "list")
     _dialogue_add(command("add", "Add training data, chat histories, role-play logs and scripts; files, folders or zips of them.", dialogue))
     command("formats", "What can be added, by the name --format takes.", dialogue)
-    command("list", "The conversations.", dialogue)
+    _dialogue_rows(command, dialogue)
     command("show", "One conversation.", dialogue).add_argument("row", metavar="ID")
     preview = command("preview", "A conversation as the model sees it: template, tokens, what is learned from.", dialogue)
     preview.add_argument("row", metavar="ID", nargs="?", default="")
     command("stats", "Counts, lengths, languages.", dialogue)
-    command("check", "Rows that would teach something wrong.", dialogue)
+    _dialogue_checks(command, dialogue)
     _split(command("build", "Freeze a snapshot, split into train and val.", dialogue))
 
     preference = actions("preference", "Pairs of replies, the better and the worse, for DPO and ORPO.", "list")
@@ -97,7 +98,7 @@ def _parser() -> ArgumentParser:
             _queue_options(made)
     quantize = command("quantize", "Make a checkpoint smaller for serving.")
     quantize.add_argument("checkpoint", metavar="CKPT")
-    quantize.add_argument("--scheme", default="", help="fp8-dynamic, int8, int4-gptq or int4-rtn")
+    quantize.add_argument("--scheme", default="", help=", ".join(SCHEMES))
     _recipe_options(quantize)
     _queue_options(quantize)
 
@@ -130,10 +131,31 @@ def _parser() -> ArgumentParser:
     command("list", "All runs.", runs)
     command("read", "A run in plain words: what its numbers mean and what to try next.", runs).add_argument("run", metavar="ID")
 
+    probed = command("probes", "What the model said to the probes at each evaluation of a run.", runs)
+    probed.add_argument("run", metavar="ID")
+    probed.add_argument("--step", type=int, default=-1, metavar="N", help="only this evaluation (default: the last one's answers)")
+    probed.add_argument("--probe", default="", metavar="ID", help="one probe through all evaluations")
+
+    differ = command("diff", "Where the recipes of runs differ, and what came of each.", runs)
+    differ.add_argument("runs", nargs="+", metavar="ID")
+    for name, help_ in (
+        ("extend", "Queue one epoch more, from the run's last checkpoint."),
+        ("save", "Ask a running training to save a state and a checkpoint now; it goes on."),
+    ):
+        command(name, help_, runs).add_argument("run", metavar="ID")
+    reproduced = command("reproduce", "Queue the very run that made a checkpoint: same start, snapshot, recipe, seed.")
+    reproduced.add_argument("checkpoint", metavar="CKPT")
+    reproduced.add_argument("--wait", action="store_true", help="follow it to its end")
+
     checkpoints = actions("checkpoints", "Models on disk and their family tree.", "list")
     command("list", "All checkpoints.", checkpoints)
     command("tree", "The family tree.", checkpoints)
     command("show", "Everything known of one.", checkpoints).add_argument("checkpoint", metavar="CKPT")
+    herself = command("herself", "Is she still herself? A quantized or merged one against its parent on held-out dialogue.", checkpoints)
+    herself.add_argument("checkpoint", metavar="CKPT")
+    herself.add_argument("--against", default="", metavar="CKPT", help="another one than its parent")
+    herself.add_argument("--again", action="store_true", help="measure anew")
+    herself.add_argument("--wait", action="store_true", help="follow the measuring to its end and print the verdict")
     command("delete", "Delete one that nothing was made from.", checkpoints).add_argument("checkpoint", metavar="CKPT")
     merge = command("merge", "Make one of several, or fold an adapter into its weights.", checkpoints)
     merge.add_argument("checkpoints", nargs="+", metavar="CKPT")
@@ -246,6 +268,50 @@ def _dialogue_add(parser: ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only tell what would be read, and show the first rows")
 
 
+def _dialogue_rows(command: Callable[..., ArgumentParser], under: Any) -> None:
+    """What can be done with single rows."""
+    from studio.dialogue.filtering import HELP
+
+    listed = command("list", "The conversations, all or those that are meant by a filter.", under)
+    listed.add_argument("--filter", default="", metavar="FILTER", help="; ".join(f"{what}: {means}" for what, means in HELP))
+    listed.add_argument("--page", type=int, default=0, metavar="N", help="the Nth fifty of them (default: the first; with --json: all)")
+    for name, help_ in (
+        ("accept", "Mark rows as good."),
+        ("reject", "Keep rows out of every build; they stay in the dialogue."),
+        ("reopen", "Take a row's accepted or rejected back."),
+        ("delete", "Take rows out of the dialogue."),
+    ):
+        _meant(command(name, help_, under))
+    tagged = command("tag", "Give rows tags, or take tags away.", under)
+    _meant(tagged)
+    tagged.add_argument("--add", action="append", default=[], metavar="TAG")
+    tagged.add_argument("--remove", action="append", default=[], metavar="TAG")
+    edited = command("edit", "Change a row in $EDITOR, or one turn of it.", under)
+    edited.add_argument("row", metavar="ID")
+    edited.add_argument("--turn", type=int, metavar="N", help="only this turn (from 1)")
+    edited.add_argument("--text", metavar="TEXT", help="its new text, without an editor; an empty one takes the turn out")
+    cut = command("split", "Cut a row in two.", under)
+    cut.add_argument("row", metavar="ID")
+    cut.add_argument("turn", type=int, metavar="TURN", help="the turn (from 1) that the second part begins with")
+    command("merge", "Make one row of several, in their order.", under).add_argument("rows", nargs="+", metavar="ID")
+    command("undo", "Take the last change by hand back.", under)
+    command("redo", "Do what was undone last again.", under)
+
+
+def _meant(parser: ArgumentParser) -> None:
+    parser.add_argument("rows", nargs="*", metavar="ID")
+    parser.add_argument("--filter", default="", metavar="FILTER", help="rows by FILTER (studio dialogue list --help has all of it)")
+
+
+def _dialogue_checks(command: Callable[..., ArgumentParser], under: Any) -> None:
+    check = command("check", "Rows that would teach something wrong, by named checks with thresholds.", under)
+    check.add_argument("--only", action="append", default=[], metavar="CHECK", help="make only this check, and show its rows; repeatable")
+    check.add_argument("--set", action="append", default=[], metavar="CHECK=NUMBER", help="another threshold; repeatable")
+    check.add_argument("--save", action="store_true", help="keep the thresholds of --set in checks.toml")
+    check.add_argument("--all", action="store_true", help="show every row of the checks named with --only (default: the first 20)")
+    check.add_argument("--list", action="store_true", help="only say which checks there are, with their thresholds and where these are from")
+
+
 def _split(parser: ArgumentParser) -> None:
     parser.add_argument("--val", type=float, default=VAL_SHARE, help="share held out for validation (default 0.1)")
     parser.add_argument("--seed", type=int, default=17)
@@ -294,6 +360,7 @@ def _answer(arguments: Namespace) -> int | None:
         "quantize": training.quantize,
         "jobs": training.jobs,
         "runs": running.runs,
+        "reproduce": running.reproduce,
         "checkpoints": models.checkpoints,
         "serve": models.serve,
         "chat": models.chat,

@@ -135,7 +135,7 @@ def lore(arguments: Namespace, persona: Persona) -> int | None:
 
 
 def dialogue(arguments: Namespace, persona: Persona) -> int | None:
-    from studio.cli import importing
+    from studio.cli import browsing, checking, importing
     from studio.dialogue import build, checks, store
 
     match arguments.action:
@@ -145,8 +145,8 @@ def dialogue(arguments: Namespace, persona: Persona) -> int | None:
             importing.formats(arguments.json)
         case "build":
             built(build.build(persona, arguments.val, arguments.seed), arguments.json)
-        case "check":
-            checked(checks.check(persona), arguments.json)
+        case "check" | "clean" | "nearest":
+            checking.answer(arguments, persona)
         case "stats":
             facts(checks.stats(persona), arguments.json)
         case "show":
@@ -160,15 +160,7 @@ def dialogue(arguments: Namespace, persona: Persona) -> int | None:
         case "preview":
             _preview(arguments, persona)
         case _:
-            rows = list(store.rows(persona))
-            if arguments.json:
-                output.json(rows)
-            else:
-                output.table(
-                    ("id", "replies", "source", "first words"),
-                    [(r.id, len(r.replies), f"{r.source}:{r.line}", r.messages[0].content[:200]) for r in rows],
-                    "lr",
-                )
+            browsing.answer(arguments, persona)
     return None
 
 

@@ -9,9 +9,10 @@ from statistics import median
 from typing import Any
 
 from studio.checkpoints.base import load_tokenizer, locate_base
-from studio.dialogue.checks import ASSISTANT_SPEAK, PLACEHOLDER
+from studio.dialogue.checks.litter import PLACEHOLDER
 from studio.lore.sources import language
 from studio.persona.folder import Persona
+from studio.phrases import ASSISTANT, REFUSAL, Phrases
 from studio.preference.build import contradictions, prompt_key
 from studio.preference.store import Pair, rows
 from studio.reports import Fault
@@ -19,6 +20,8 @@ from studio.text import normal
 
 MODEL_NAME = re.compile(r"\b(?:chatgpt|gpt-?[345]|qwen|llama|gemma|mistral|deepseek|claude|openai|anthropic)\b|通义千问|千问|深度求索", re.IGNORECASE)
 """Names of models and their makers, which no character says of herself."""
+
+_STOCK = (Phrases(ASSISTANT), Phrases(REFUSAL))
 
 BIASED_SHARE = 0.65
 """From this share on (and beyond chance) that the longer reply was chosen, length itself is what will be learned."""
@@ -87,8 +90,8 @@ def row_faults(row: Pair) -> list[str]:
         wrong.append("chosen and rejected are the same" + ("" if row.better == row.worse else ", but for case and spacing"))
     for name in row.cut:
         wrong.append(f"the {name} reply was cut off at the length limit; its last words are no end of hers")
-    if found := ASSISTANT_SPEAK.search(row.better):
-        wrong.append(f"assistant-speak in the chosen reply: {found[0]!r}")
+    if spans := [span for phrases in _STOCK for span in phrases.find(row.better)]:
+        wrong.append(f"assistant-speak in the chosen reply: {row.better[slice(*spans[0])]!r}")
     if found := MODEL_NAME.search(row.better):
         wrong.append(f"the chosen reply names a model: {found[0]!r}")
     if row.origin and (named := [c for c in {row.origin.chosen, row.origin.rejected} - {"", "base"} if c in row.better]):

@@ -1,0 +1,105 @@
+"""``studio dialogue check``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from studio.cli import output
+from studio.text import count
+
+if TYPE_CHECKING:
+    from studio.dialogue.checks import Finding
+    from studio.persona.folder import Persona
+
+SHOWN = 20
+"""Rows of a check that are printed when it is asked for by name; ``--all`` prints every one, ``--json`` holds them always."""
+
+
+def answer(arguments: Namespace, persona: Persona) -> None:
+    {"check": _check}[arguments.action](arguments, persona)
+
+
+def _check(arguments: Namespace, persona: Persona) -> None:
+    from studio.dialogue.checks import CHECKS, load_settings, read_change, run, save_settings
+
+    settings = load_settings(persona)
+    changes = dict(read_change(text, CHECKS) for text in arguments.set)
+    if arguments.save and changes:
+        settings.thresholds |= changes
+        save_settings(persona, settings)
+    if arguments.list:
+        listed = [
+            {
+                "check": c.name,
+                "finds": c.finds,
+                "threshold": changes.get(c.name, settings.thresholds.get(c.name, c.threshold)),
+                "default": c.threshold,
+                "meaning": c.meaning,
+                "source": c.source,
+                "made": "when asked for by name" if c.asked_only else "off" if c.name in settings.off else "always",
+            }
+            for c in CHECKS.values()
+        ]
+        if arguments.json:
+            output.json(listed)
+        else:
+            output.table(
+                ("check", "threshold", "of", "finds"), [(r["check"], _number(r["threshold"]), r["meaning"], r["finds"]) for r in listed], "lr"
+            )
+        return
+    outcome = run(persona, [part for text in arguments.only for part in text.split(",")], changes, counting())
+    if arguments.json:
+        output.json(outcome)
+        return
+    found = [f for f in outcome.checks if f.offenders]
+    for finding in outcome.checks:
+        if arguments.only:
+            _rows(finding, None if arguments.all else SHOWN)
+        elif finding.skipped:
+            output.say(f"{finding.check} was not made: {finding.skipped}")
+    if not arguments.only and found:
+        output.table(
+            ("check", "rows", "threshold", "the first of them"),
+            [(f.check, len(f.offenders), _number(f.threshold), f"{f.offenders[0].id}: {f.offenders[0].flags[0].what}") for f in found],
+            "lrr",
+        )
+    rows = count(outcome.rows, "row")
+    if not outcome.flagged:
+        output.say(f"Nothing is wrong by {count(len(outcome.checks), 'check')} in {rows}.")
+        return
+    output.say(f"{outcome.flagged:,} of {rows} flagged in {outcome.seconds:.1f} s." + ("" if arguments.only else " All rows of one: --only CHECK."))
+
+
+def _rows(finding: Finding, most: int | None) -> None:
+    if finding.skipped:
+        output.say(f"{finding.check} was not made: {finding.skipped}")
+        return
+    output.say(f"{finding.check}: {finding.finds}; threshold {_number(finding.threshold)} ({finding.meaning})")
+    for remark in finding.remarks:
+        output.say(f"  {remark}")
+    for offender in finding.offenders[:most]:
+        for flag in offender.flags:
+            output.say(f"{offender.source}:{offender.line}: {offender.id}: {flag.what}")
+    if most is not None and len(finding.offenders) > most:
+        output.say(f"… and {len(finding.offenders) - most:,} more rows (with --all)")
+
+
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float | int) else str(value)
+
+
+def counting() -> Callable[[str, int, int], None]:
+    """Progress on one line of the terminal, at most five times a second; silent where nobody looks."""
+    last = [0.0]
+
+    def tell(what: str, done: int, whole: int) -> None:
+        now = time.monotonic()
+        if sys.stderr.isatty() and now - last[0] >= 0.2:
+            last[0] = now
+            print(f"\r\x1b[K{what}: {done:,}" + (f" of {whole:,}" if whole else ""), end="\r", file=sys.stderr, flush=True)
+
+    return tell
