@@ -88,6 +88,11 @@ def choose_val(size: int, groups: Iterable[list[int]], key: Callable[[int], str]
 def freeze(
     persona: Persona,
     kind: str,
+def identity(kind: str, train: bytes, val: bytes) -> str:
+    """What a snapshot of these rows is named by."""
+    return sha256_bytes(b"\0".join((kind.encode(), train, val)))[:12]
+
+
     inputs: dict[str, str],
     train: list[dict[str, Any]],
     val: list[dict[str, Any]],
@@ -98,8 +103,7 @@ def freeze(
 ) -> Snapshot:
     """Write a snapshot folder, or find that this very one exists. ``texts`` gives the texts of a row, for counting."""
     train_raw, val_raw = (b"".join(msgspec.json.encode(row) + b"\n" for row in rows) for rows in (train, val))
-    identity = sha256_bytes(b"\0".join((kind.encode(), train_raw, val_raw)))[:12]
-    folder = persona.snapshots / f"{kind}-{identity}"
+    folder = persona.snapshots / f"{kind}-{identity(kind, train_raw, val_raw)}"
     base = locate_base(persona.manifest.base)
     tokenizer = load_tokenizer(base) if base else None
 

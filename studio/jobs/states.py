@@ -13,6 +13,9 @@ import msgspec
 
 MARKER = "complete.json"
 
+SAVE = "save"
+"""File in a run folder that asks its training for a state and a checkpoint at the end of the step. It goes on."""
+
 RULE = (
     "While a run goes on, its newest keep_states trainer states stay. When it is done they all go. A run that failed, was cancelled, "
     "paused or interrupted keeps them to go on from; `studio jobs prune` removes those of ended runs."

@@ -47,7 +47,7 @@ def work(run: Run, story: Story, wish: StopWish) -> int:
     """Run the stage; returns the exit code. Raises whatever goes wrong."""
     from studio.recipes.files import from_toml
     from studio.recipes.schema import Ahead, Cpt, Herself, Merge, Preference, Serve, Sft
-    from studio.stages.checkpoint import made, planned_ids
+    from studio.stages.checkpoint import all_made, made, planned_ids
 
     recipe = from_toml(run.inputs.stage, run.recipe_text, str(run.path / "recipe.toml"))
     story.phase("Starting")
@@ -55,7 +55,7 @@ def work(run: Run, story: Story, wish: StopWish) -> int:
         planned = planned_ids(run, recipe.epochs)
         if made(run, planned[-1:]):
             # Killed after its last checkpoint and before its result: nothing is left to do.
-            return finish(run, story, made(run, planned), run.status.step, run.status.step)
+            return finish(run, story, all_made(run), run.status.step, run.status.step)
         story.start()
         if isinstance(recipe, Cpt):
             from studio.stages.cpt import train_cpt
@@ -74,7 +74,7 @@ def work(run: Run, story: Story, wish: StopWish) -> int:
         missing = sorted(set(planned) - set(made(run, planned)))
         if missing:
             raise StudioError(f"The training ended without its checkpoints {', '.join(missing)}; retry the run, it goes on from its last state.")
-        return finish(run, story, planned, progress.step, progress.planned)
+        return finish(run, story, all_made(run), progress.step, progress.planned)
     if isinstance(recipe, Ahead):
         from studio.stages.ahead import write_replies
 

@@ -21,8 +21,8 @@ class Prepared(NamedTuple):
     model: Any
     precision: models.Precision
     plan: Plan
-    write: Callable[[int, Measured, Counted], None]
-    """Writes the checkpoint at the end of an epoch."""
+    write: Callable[[str, Measured, Counted], None]
+    """Writes a checkpoint; its name is the run's and this one."""
 
 
 def prepare(run: Run, recipe: Sft | Preference, layout: Layout, weights: Path, speech: Path, rows: int, tokens: int, story: Story) -> Prepared:
@@ -36,12 +36,12 @@ def prepare(run: Run, recipe: Sft | Preference, layout: Layout, weights: Path, s
     plan = make_plan(recipe, layout, rows, tokens)
     story.event("plan", **planned_facts(recipe, plan, model, parameters, precision))
 
-    def write(epoch: int, measured: Measured, counted: Counted) -> None:
+    def write(name: str, measured: Measured, counted: Counted) -> None:
         def files(folder: Path) -> None:
             models.save_adapter(model, folder, weights)
             models.save_speech(folder, speech)
 
         metrics = metrics_of(measured, counted, story)
-        checkpoint.write_checkpoint(run, story, f"{run.id}-e{epoch}", "adapter", epoch, counted.tokens, metrics, files)
+        checkpoint.write_checkpoint(run, story, f"{run.id}-{name}", "adapter", measured.epoch, counted.tokens, metrics, files)
 
     return Prepared(model, precision, plan, write)

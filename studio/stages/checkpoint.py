@@ -24,6 +24,11 @@ def planned_ids(run: Run, epochs: float) -> list[str]:
     return [f"{run.id}-e{number}" for number in range(1, ceil(epochs) + 1)]
 
 
+def all_made(run: Run) -> list[str]:
+    """Every checkpoint of the run: those that were asked for on the way, then those of its epochs."""
+    return made(run, sorted(_of_run(run), key=_number))
+
+
 def made(run: Run, ids: list[str]) -> list[str]:
     """Those of ``ids`` that are in place already."""
     folder = checkpoints_folder(run)
@@ -31,7 +36,7 @@ def made(run: Run, ids: list[str]) -> list[str]:
 
 
 def write_checkpoint(
-    run: Run, story: Story, name: str, kind: str, epoch: int, tokens_seen: int, metrics: dict[str, float], write: Callable[[Path], None]
+    run: Run, story: Story, name: str, kind: str, epoch: float, tokens_seen: int, metrics: dict[str, float], write: Callable[[Path], None]
 ) -> Path:
     """Build ``name`` with ``write(folder)`` and its card. One that is in place already is left alone (a resumed run comes by again)."""
     destination = checkpoints_folder(run) / name
@@ -52,7 +57,7 @@ def write_checkpoint(
 
     card = Checkpoint(
         id=name,
-        name=f"{run.id}, epoch {epoch}",
+        name=f"{run.id}, epoch {epoch:.2f}".removesuffix(".00"),
         stage=run.inputs.stage,
         parent=run.inputs.parent,
         base=run.inputs.base,
@@ -79,7 +84,7 @@ def _needed(run: Run, kind: str) -> int:
 
 
 def _of_run(run: Run) -> list[str]:
-    return [path.name for path in checkpoints_folder(run).glob(f"{run.id}-e*")]
+    return [path.name for path in checkpoints_folder(run).glob(f"{run.id}-[es]*")]
 
 
 def _number(name: str) -> tuple[int, str]:

@@ -40,7 +40,7 @@ def train_cpt(run: Run, recipe: Cpt, story: Story, wish: StopWish) -> Progress:
     model.requires_grad_(True)
     story.event("plan", **planned_facts(recipe, plan, model, parameters, precision))
 
-    def write(epoch: int, measured: Measured, counted: Counted) -> None:
+    def write(name: str, measured: Measured, counted: Counted) -> None:
         state = models.whole_weights(model)
 
         def files(folder: Path) -> None:
@@ -48,7 +48,7 @@ def train_cpt(run: Run, recipe: Cpt, story: Story, wish: StopWish) -> Progress:
             models.save_speech(folder, weights, keep_own=True)
 
         metrics = metrics_of(measured, counted, story)
-        checkpoint.write_checkpoint(run, story, f"{run.id}-e{epoch}", "full", epoch, counted.tokens, metrics, files)
+        checkpoint.write_checkpoint(run, story, f"{run.id}-{name}", "full", measured.epoch, counted.tokens, metrics, files)
 
     probing = prepare_probing(run, recipe, tokenizer, None, (lore.rows, held_out.rows), models.is_hybrid(weights), story)
     return train_texts(run.path, story, wish, recipe, plan, precision, model, tokenizer, train_rows, val_rows, write, probing)

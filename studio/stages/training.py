@@ -22,6 +22,7 @@ from trl import SFTConfig, SFTTrainer
 
 from studio.checkpoints.base import context_length
 from studio.errors import StudioError
+from studio.jobs.states import SAVE
 from studio.recipes.schema import Cpt, Sft, Training
 from studio.seeing import reading
 from studio.stages import resume, together
@@ -365,6 +366,8 @@ class Watch(TrainerCallback):
         self.epoch_ends = self.plan.epoch_ends()
         self.step_began = time.monotonic()
         self.tokens_before = 0
+        self.saving_now = False
+        """Whether someone asked for a state and a checkpoint at this step."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 0 or self.trainer.counted.owed:
@@ -377,7 +380,12 @@ class Watch(TrainerCallback):
         control.should_evaluate = state.global_step in self.evals
         control.should_save = state.global_step in self.saves
         control.should_log = True
-        if together.any_of(self.trainer.wish.wanted) and state.global_step < self.plan.steps:
+        # Both in one word between the processes, where there are several.
+        asked, ending = (wish > 0 for wish in together.summed([float((self.trainer.run / SAVE).exists()), float(self.trainer.wish.wanted)]))
+        if asked:
+            (self.trainer.run / SAVE).unlink(missing_ok=True)
+            self.saving_now = control.should_evaluate = control.should_save = True
+        if ending and state.global_step < self.plan.steps:
             self.trainer.counted.owed = bool(control.should_evaluate)
             control.should_evaluate = False
             control.should_save = control.should_training_stop = True
@@ -421,7 +429,10 @@ class Watch(TrainerCallback):
         self.trainer.counted.losses = []
         measured = measured._replace(probed=self.trainer.probe(measured.step, measured.epoch))
         if state.global_step in self.epoch_ends:
-            self.write_checkpoint(self.epoch_ends[state.global_step], measured)
+            self.write_checkpoint(f"e{self.epoch_ends[state.global_step]}", measured)
+        elif self.saving_now:
+            self.write_checkpoint(f"s{state.global_step}", measured)
+        self.saving_now = False
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.story.event("saved", step=state.global_step)
@@ -513,7 +524,8 @@ def train(
 ) -> Progress:
     """Train to the end of the plan or to a wish to stop. Resumes from the newest whole state by itself.
 
-    ``write_checkpoint(epoch, measured, counted)`` is called at the end of each epoch, before the state of that step is saved.
+    ``write_checkpoint(name, measured, counted)`` is called at the end of each epoch (``e1`` …) and when someone asks for it (``s120`` at step
+    120), before the state of that step is saved.
     """
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -521,8 +533,8 @@ def train(
     trainer.counted = Counted()
     trainer.fingerprint = plan.fingerprint() | {"optimizer": precision.optimizer, "weights": precision.weights}
 
-    def write(epoch: int, measured: Measured) -> None:
-        write_checkpoint(epoch, measured, trainer.counted)
+    def write(name: str, measured: Measured) -> None:
+        write_checkpoint(name, measured, trainer.counted)
 
     trainer.add_callback(Watch(trainer, write))
     if not together.speaks():

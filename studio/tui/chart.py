@@ -24,6 +24,18 @@ LABELS = 8
 """Cells left of the plot, for the numbers of the vertical axis."""
 
 
+class Laid(NamedTuple):
+    """One of several runs laid over one another: a running mean, marked at its validations by its letter."""
+
+    name: str
+    sign: str
+    smooth: Sequence[Point]
+    val: Sequence[Point]
+
+
+LAID_KINDS = ("accent", "strong", "good", "warn", "special", "muted")
+
+
 class Curves(NamedTuple):
     train: Sequence[Point] = ()
     smooth: Sequence[Point] = ()
@@ -31,6 +43,8 @@ class Curves(NamedTuple):
     val: Sequence[Point] = ()
     steps: int = 0
     """Planned steps: the width of the horizontal axis."""
+    laid: Sequence[Laid] = ()
+    """Several runs instead of one."""
 
 
 def smoothed(points: Sequence[Point], weight: float = 0.0) -> list[Point]:
@@ -95,12 +109,13 @@ class Canvas:
 
 def plot(curves: Curves, width: int, height: int) -> list[list[Span]]:
     """The chart as ``height`` lines: plot, axis, legend. Says so while there is nothing to draw."""
-    everything = [*curves.train, *curves.val]
+    everything = [*curves.train, *curves.val, *(point for each in curves.laid for point in (*each.smooth, *each.val))]
     if not everything or width < LABELS + 10 or height < 4:
         return [[("", "plain")]] * (height // 2) + [[("  no loss measured yet", "muted")]]
     rows, columns = height - 2, width - LABELS - 1
     span = float(max(curves.steps, *(int(step) for step, _ in everything), 1))
     guides = [loss for _, loss in (*curves.smooth, *curves.val)] or [loss for _, loss in everything]
+    laid = [(each, LAID_KINDS[number % len(LAID_KINDS)]) for number, each in enumerate(curves.laid)]
     low, high = min(guides), max(guides)
     raw = sorted(loss for _, loss in curves.train)
     if raw:
@@ -120,6 +135,12 @@ def plot(curves: Curves, width: int, height: int) -> list[list[Span]]:
             canvas.line(a, b, kind)
     for point in curves.val:
         canvas.mark(*place(point), "◆", "accent")
+    for each, kind in laid:
+        placed = [place(point) for point in thinned(each.smooth, 2 * columns, span)]
+        for a, b in pairwise(placed):
+            canvas.line(a, b, kind)
+        for point in each.val:
+            canvas.mark(*place(point), each.sign, kind)
     lines = []
     for y in range(rows):
         labelled = y in (0, rows - 1, (rows - 1) // 2) and rows > 2
@@ -127,6 +148,10 @@ def plot(curves: Curves, width: int, height: int) -> list[list[Span]]:
         lines.append([(f"{value:>{LABELS - 1}.3f}" if labelled else " " * (LABELS - 1), "muted"), ("┤" if labelled else "│", "rule"), *canvas.row(y)])
     last = f"step {int(span):,}"
     lines.append([(" " * (LABELS - 1), "plain"), ("└", "rule"), ("─" * (columns - len(last) - 1) + " ", "rule"), (last, "muted")])
+    if laid:
+        named = [span for each, kind in laid for span in ((f"{each.sign} ", kind), (f"{each.name}   ", "plain"))]
+        lines.append([(" " * LABELS, "plain"), *named, ("line: training, running mean; letter: validation", "muted")])
+        return lines
     legend: list[Span] = [
         (" " * LABELS, "plain"),
         ("⠢⠔ ", "muted"),

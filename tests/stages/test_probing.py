@@ -53,7 +53,10 @@ def test_probes_tell_of_a_learning_by_heart(make_run: MakeRun) -> None:
 
 
 def test_probes_change_nothing_and_say_what_the_checkpoint_says(make_run: MakeRun, pocket: Path) -> None:
-    probes: list[dict[str, Any]] = [{"id": "o1", "kind": "open", "prompt": "Who are you?"}, {"id": "o2", "kind": "open", "prompt": "And then, what happened?"}]
+    probes: list[dict[str, Any]] = [
+        {"id": "o1", "kind": "open", "prompt": "Who are you?"},
+        {"id": "o2", "kind": "open", "prompt": "And then, what happened?"},
+    ]
     settings: dict[str, Any] = {"rank": 4, "alpha": 8, "dropout": 0.1, "train": dialogue(8), "val": dialogue(12)[8:], "length": 96}
     run = with_probes(make_run("sft", **settings, probes=4, probe_tokens=6), probes)
     done(run)

@@ -29,6 +29,8 @@ SCREENS: dict[str, tuple[str, str, list[type]]] = {
     "train": ("studio.tui.screens.train", "TrainScreen", [Table]),
     "start": ("studio.tui.screens.start", "StartScreen", [Table]),
     "run": ("studio.tui.screens.run", "RunScreen", [Pager]),
+    "compare": ("studio.tui.screens.compare", "CompareScreen", [Pager]),
+    "probes": ("studio.tui.screens.probes", "ProbesScreen", [Pager]),
     "checkpoints": ("studio.tui.screens.checkpoints", "CheckpointsScreen", [Table]),
     "serve": ("studio.tui.screens.serve", "ServeScreen", [Table]),
     "chooser": ("studio.tui.screens.chooser", "ChooserScreen", [ArrowTable]),

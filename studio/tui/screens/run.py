@@ -10,14 +10,18 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.widgets import Static
 
+from studio import again
 from studio.jobs import control
+from studio.jobs.control import TRAININGS
 from studio.jobs.runs import ENDED, QUEUED, RUNNING, EventReader, Run, read_run
 from studio.jobs.telling import GAP_ALARM
+from studio.recipes.files import explained
 from studio.seeing.course import Course
 from studio.seeing.reading import Finding, read_course
 from studio.text import duration, one_line, size
 from studio.tui.actions import bindings_of
 from studio.tui.chart import Chart, Curves, Point, smoothed
+from studio.tui.dialogs import Choice, Choose, Confirm
 from studio.tui.look import Line, Span, content
 from studio.tui.pager import Pager
 from studio.tui.pulse import Pulse
@@ -275,6 +279,84 @@ class RunScreen(RunActions):
     def action_reading(self) -> None:
         told = self.told
         self.app.push_screen(ReaderScreen([(f"What the numbers of {self.run_.id} say", "strong")], lambda: reading_lines(told.findings), file=None))
+
+    def action_probes(self) -> None:
+        if not self.refused("probes"):
+            from studio.tui.screens.probes import ProbesScreen
+
+            reader, course = EventReader(self.run_.path), Course()
+
+            def read() -> list[dict[str, Any]]:
+                for event in reader.read():
+                    course.feed(event)
+                return list(course.probes)
+
+            self.app.push_screen(ProbesScreen(self.run_.id, read))
+
+    def action_save_now(self) -> None:
+        run, persona = self.run_, self.persona
+        if not self.refused("save_now"):
+            said = f"{run.id} saves a state and a checkpoint at the end of its step, and goes on."
+            self.in_background(lambda: again.save_now(persona, run.id), lambda _: self.say(said))
+
+    def action_extend(self) -> None:
+        run, persona = self.run_, self.persona
+        if self.refused("extend"):
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.in_background(lambda: again.extend(persona, run.id), queued)
+
+        def queued(made: Run) -> None:
+            self.studio.heart.beat()
+            self.say(f"{made.id} is queued" + (f" after {run.id}." if made.inputs.after else f" from {made.inputs.parent}."))
+
+        end = run.status.checkpoints[-1] if run.status.state in ENDED and run.status.checkpoints else f"what {run.id} makes"
+        self.app.push_screen(Confirm(f"Train one epoch more, from {end}, with the same recipe?", "queue it"), answered)
+
+    def action_branch(self) -> None:
+        if self.refused("branch"):
+            return
+        from studio.tui.screens.start import StartScreen, shown
+
+        run = self.run_
+        settings = tuple(f"{key}={shown(value)}" for key, value, _ in explained(again.recipe_of(run)))
+        self.app.push_screen(StartScreen(run.inputs.stage, run.inputs.parent, settings))
+
+    def action_compare(self) -> None:
+        if self.refused("compare"):
+            return
+        run, persona = self.run_, self.persona
+
+        def found(others: list[Run]) -> None:
+            choices = [Choice(r.id, r.id, f"{r.inputs.stage} from {r.inputs.parent}, {r.status.state}") for r in reversed(others) if r.id != run.id]
+            if not choices:
+                self.say("There is no other run to lay over this one.")
+                return
+
+            def chosen(key: str | None) -> None:
+                if key:
+                    from studio.tui.screens.compare import CompareScreen
+
+                    self.app.push_screen(CompareScreen([run, next(r for r in others if r.id == key)]))
+
+            self.app.push_screen(Choose(f"Lay which run over {run.id}?", choices), chosen)
+
+        self.in_background(lambda: [r for r in control.runs(persona) if r.inputs.stage in TRAININGS], found)
+
+    def why_not(self, action: str) -> str:
+        if self.studio.readonly and action in ("save_now", "extend", "branch"):
+            return "The app was opened to read only."
+        if action in ("extend", "branch", "compare") and self.run_.inputs.stage not in TRAININGS:
+            return f"{self.run_.id} is no training ({self.run_.inputs.stage})."
+        if action == "save_now" and (self.run_.status.state != RUNNING or self.run_.inputs.stage not in TRAININGS):
+            return f"{self.run_.id} is {self.run_.status.state}; only a training that runs can save now."
+        if action == "extend" and self.run_.status.state in ENDED and not self.run_.status.checkpoints:
+            return f"{self.run_.id} made no checkpoint to go on from."
+        if action == "probes" and not self.told.course.probes:
+            return "No probes were put in this run yet: they are at each evaluation, if the recipe says so and the persona has some."
+        return super().why_not(action)
 
     def action_recipe(self) -> None:
         run = self.run_

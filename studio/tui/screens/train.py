@@ -120,6 +120,8 @@ class TrainScreen(RunActions):
     def __init__(self) -> None:
         super().__init__()
         self.runs: dict[str, Run] = {}
+        self.marked: list[str] = []
+        """Runs to be laid over one another, in the order they were marked."""
 
     def body(self) -> ComposeResult:
         yield Table(
@@ -158,7 +160,7 @@ class TrainScreen(RunActions):
                 Row(
                     run.id,
                     (
-                        run.id,
+                        f"{'▪ ' if run.id in self.marked else ''}{run.id}",
                         (f"{SIGNS.get(status.state, '?')} {status.state}", STATE_KINDS.get(status.state, "plain")),
                         (bar(status.step, status.steps), "accent" if status.state == RUNNING else "muted"),
                         run.inputs.parent,
@@ -189,9 +191,22 @@ class TrainScreen(RunActions):
         return self.runs.get(key) if key else None
 
     def why_not(self, action: str) -> str:
-        if action in ("follow", "log") and self.chosen() is None:
+        if action == "compare" and len([name for name in self.marked if name in self.runs]) < 2:
+            return "Mark two runs or more with space first."
+        if action in ("follow", "log", "mark") and self.chosen() is None:
             return "There is no run yet: c starts one on the lore, s one on the dialogue."
         return super().why_not(action)
+
+    def action_mark(self) -> None:
+        if (run := self.chosen()) and not self.refused("mark"):
+            self.marked = [name for name in self.marked if name != run.id] if run.id in self.marked else [*self.marked, run.id]
+            self._fill()
+
+    def action_compare(self) -> None:
+        if not self.refused("compare"):
+            from studio.tui.screens.compare import CompareScreen
+
+            self.app.push_screen(CompareScreen([self.runs[name] for name in self.marked if name in self.runs]))
 
     def _start(self, stage: str) -> None:
         if not self.refused(f"start_{stage}"):
