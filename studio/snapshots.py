@@ -6,7 +6,7 @@ byte-identical and therefore one snapshot. The split is by cluster: texts that s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from studio.files import build_folder, sha256_bytes
 from studio.persona.folder import Persona
 
 VAL_SHARE = 0.1
+COUNTED_AT_ONCE = 2000
+"""Texts given to the tokenizer in one batch."""
+
 MOST_VAL_ROWS = 200
 """Validation never grows past this many rows or passages: it is read many times a run."""
 
@@ -85,14 +88,14 @@ def choose_val(size: int, groups: Iterable[list[int]], key: Callable[[int], str]
     return chosen or set(sorted(ordered, key=len)[0])
 
 
-def freeze(
-    persona: Persona,
-    kind: str,
 def identity(kind: str, train: bytes, val: bytes) -> str:
     """What a snapshot of these rows is named by."""
     return sha256_bytes(b"\0".join((kind.encode(), train, val)))[:12]
 
 
+def freeze(
+    persona: Persona,
+    kind: str,
     inputs: dict[str, str],
     train: list[dict[str, Any]],
     val: list[dict[str, Any]],
@@ -100,6 +103,7 @@ def identity(kind: str, train: bytes, val: bytes) -> str:
     seed: int,
     val_share: float,
     notes: dict[str, int],
+    progress: Callable[[str, int, int], None] = lambda what, done, whole: None,
 ) -> Snapshot:
     """Write a snapshot folder, or find that this very one exists. ``texts`` gives the texts of a row, for counting."""
     train_raw, val_raw = (b"".join(msgspec.json.encode(row) + b"\n" for row in rows) for rows in (train, val))
@@ -109,8 +113,7 @@ def identity(kind: str, train: bytes, val: bytes) -> str:
 
     def count(rows: list[dict[str, Any]]) -> tuple[int, int | None]:
         parts = [text for row in rows for text in texts(row)]
-        tokens = sum(len(e.ids) for e in tokenizer.encode_batch_fast(parts, add_special_tokens=False)) if tokenizer else None
-        return sum(map(len, parts)), tokens
+        return sum(map(len, parts)), count_tokens(tokenizer, parts, progress) if tokenizer else None
 
     (train_characters, train_tokens), (val_characters, val_tokens) = count(train), count(val)
     snapshot = Snapshot(
@@ -137,6 +140,15 @@ def identity(kind: str, train: bytes, val: bytes) -> str:
         # The newest build of a kind is what a run takes unless told otherwise; an old one built again is the newest again.
         folder.touch()
     return snapshot
+
+
+def count_tokens(tokenizer: Any, texts: Sequence[str], progress: Callable[[str, int, int], None] = lambda what, done, whole: None) -> int:
+    """Tokens of all texts together, counted batch by batch: the tokenizer's own records of a token take a hundred bytes."""
+    counted = 0
+    for start in range(0, len(texts), COUNTED_AT_ONCE):
+        progress("texts counted in tokens", start, len(texts))
+        counted += sum(len(e.ids) for e in tokenizer.encode_batch_fast(texts[start : start + COUNTED_AT_ONCE], add_special_tokens=False))
+    return counted
 
 
 def all_snapshots(persona: Persona, kind: str = "") -> list[Snapshot]:
