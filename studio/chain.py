@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from studio import launch
 from studio.errors import StudioError, UsageError
-from studio.jobs import control
+from studio.jobs import control, executors
 from studio.jobs.runs import Inputs, Run
 from studio.persona.folder import Persona
 from studio.recipes.files import resolve, to_toml
@@ -62,8 +62,9 @@ def for_stage(settings: list[str], stage: str) -> list[str]:
     return [setting.removeprefix(f"{stage}.") for setting in settings if setting.startswith(f"{stage}.")]
 
 
-def start(persona: Persona, chain: list[Link], parent_id: str = "", snapshot_id: str = "", give_way: bool = False) -> list[Run]:
-    """Queue all of it, or nothing. StudioError with what is missing."""
+def start(persona: Persona, chain: list[Link], parent_id: str = "", snapshot_id: str = "", give_way: bool = False, on: str = "") -> list[Run]:
+    """Queue all of it, or nothing. StudioError with what is missing. ``on``: where, for the stages that may be executed elsewhere."""
+    places = [executors.choose(link.stage, on) for link in chain]
     first = chain[0]
     planned = launch.plan(persona, first.stage, first.recipe, parent_id)
     ready = launch.prepare(persona, first.stage, first.recipe, parent_id, snapshot_id)
@@ -80,10 +81,10 @@ def start(persona: Persona, chain: list[Link], parent_id: str = "", snapshot_id:
             )
         for inputs, needs in zip([ready, *later], disk, strict=True):
             inputs.disk = needs
-    ready.give_way = give_way
+    ready.give_way, ready.on = give_way, places[0]
     queued = [control.submit(persona, ready, to_toml(first.recipe))]
-    for link, inputs in zip(chain[1:], later, strict=True):
-        inputs.after, inputs.give_way = queued[-1].id, give_way
+    for link, inputs, place in zip(chain[1:], later, places[1:], strict=True):
+        inputs.after, inputs.give_way, inputs.on = queued[-1].id, give_way, place
         queued.append(control.submit(persona, inputs, to_toml(link.recipe)))
     return queued
 

@@ -17,7 +17,7 @@ from studio.jobs import control, device
 from studio.jobs.runs import DONE, Inputs, Run, all_runs, read_events, read_run
 from studio.persona.folder import Persona, open_persona
 from studio.recipes.files import from_toml, to_toml
-from studio.recipes.schema import MATERIAL, Ahead, Cpt, Merge, Preference, Quantize, Recipe, Serve, Sft, Training
+from studio.recipes.schema import MATERIAL, Ahead, Cpt, Merge, Preference, Quantize, Recipe, Serve, Sft, Texts, Training
 from studio.snapshots import Snapshot, latest_snapshot, read_snapshot
 from studio.text import size
 
@@ -88,6 +88,9 @@ def prepare(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", s
     if root.stage == "base":
         root.path = str(require_base(persona.manifest.base))
     check_tokenizer(Path(root.path))
+    count = recipe.devices if isinstance(recipe, Texts) else 1
+    if isinstance(recipe, Texts) and recipe.batch % count:
+        raise StudioError(f"batch is {recipe.batch} and cannot be shared evenly by {count} devices; take a batch that is a multiple of {count}.")
     snapshot = read_snapshot(persona.snapshots / snapshot_id) if snapshot_id else material(persona, stage, recipe)
     if isinstance(recipe, Training) and recipe.length > context_length(Path(root.path)):
         raise StudioError(
@@ -110,6 +113,7 @@ def prepare(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", s
         character=character.name,
         system_prompt=character.system_prompt,
         trust_remote_code=persona.manifest.base in persona.manifest.trust.remote_code,
+        devices=count,
     )
 
 
@@ -308,16 +312,16 @@ def follow_on(run: Run) -> Inputs:
         recipe = msgspec.structs.replace(recipe, checkpoints=[parent])
         write_atomic(run.path / "recipe.toml", to_toml(recipe))
     found = prepare(persona, run.inputs.stage, recipe, parent, run.inputs.snapshot)
-    found = msgspec.structs.replace(found, after=run.inputs.after, disk=run.inputs.disk, give_way=run.inputs.give_way)
+    found = msgspec.structs.replace(found, after=run.inputs.after, disk=run.inputs.disk, give_way=run.inputs.give_way, on=run.inputs.on)
     write_json(run.path / "inputs.json", found)
     return found
 
 
-def start(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", snapshot_id: str = "", give_way: bool = False) -> Run:
+def start(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", snapshot_id: str = "", give_way: bool = False, on: str = "") -> Run:
     """Queue a run. Refused in words when it could not end well: no room on the disk, a file or base missing."""
     planned = plan(persona, stage, recipe, parent_id)
     inputs = prepare(persona, stage, recipe, parent_id, snapshot_id)
-    inputs.give_way = give_way
+    inputs.give_way, inputs.on = give_way, on
     if not os.environ.get("STUDIO_IGNORE_DISK"):
         inputs.disk = planned.disk
         if planned.disk + DISK_FLOOR > planned.disk_free:

@@ -27,10 +27,22 @@ class Jobs(msgspec.Struct, forbid_unknown_fields=True):
     """What a stage is started with, the run folder added at the end. Empty: this Python, ``-m studio.stages``."""
 
 
+class Slurm(msgspec.Struct, forbid_unknown_fields=True):
+    use: bool = False
+    """Trainings, merges and quantizations are handed to Slurm unless ``--on here`` says otherwise; ``--on slurm`` says it for one run."""
+    options: list[str] = []
+    """Further options of sbatch: ``["--partition=gpu", "--time=24:00:00"]``."""
+    gpus: str = "--gres=gpu:{devices}"
+    """How sbatch is asked for the cards of a run; empty where there are none to ask for."""
+    setup: list[str] = []
+    """Lines of shell before the run starts on its node: ``["module load cuda"]``."""
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
     gpu: Gpu = msgspec.field(default_factory=Gpu)
     notify: Notify = msgspec.field(default_factory=Notify)
     jobs: Jobs = msgspec.field(default_factory=Jobs)
+    slurm: Slurm = msgspec.field(default_factory=Slurm)
 
 
 def settings() -> Settings:

@@ -320,6 +320,8 @@ def _split(parser: ArgumentParser) -> None:
 def _queue_options(parser: ArgumentParser) -> None:
     parser.add_argument("--then", action="append", default=[], metavar="STAGE", help="queue this stage after it, from what it makes; repeatable")
     parser.add_argument("--give-way", action="store_true", help="servers of the studio that hold the GPU stop for it and come back afterwards")
+    parser.add_argument("--gpus", type=int, default=0, metavar="N", help="train on so many cards of one machine together (torchrun)")
+    parser.add_argument("--on", default="", metavar="PLACE", help="here, or slurm: hand it to a cluster that sees the same files")
     parser.add_argument("--wait", action="store_true", help="follow it to its end")
 
 

@@ -57,10 +57,10 @@ def quantize(arguments: Namespace, persona: Persona) -> int:
 
 
 def _start(arguments: Namespace, persona: Persona, stage: str, parent: str, snapshot: str = "") -> int:
-    own, later = chain.split(arguments.set)
+    own, later = chain.split([*arguments.set, *([f"devices={arguments.gpus}"] if arguments.gpus else [])])
     first = chain.Link(stage, resolve(persona, stage, Path(arguments.recipe) if arguments.recipe else None, [*own, *chain.for_stage(later, stage)]))
     links = chain.links(persona, first, arguments.then, later)
-    return queued(chain.start(persona, links, parent, snapshot, arguments.give_way), arguments)
+    return queued(chain.start(persona, links, parent, snapshot, arguments.give_way, arguments.on), arguments)
 
 
 def queued(runs: list[Run], arguments: Namespace) -> int:

@@ -18,7 +18,7 @@ import msgspec
 from studio.errors import StudioError
 from studio.files import folder_size, write_atomic, write_json
 from studio.home import home
-from studio.jobs import ending, processes
+from studio.jobs import ending, executors, processes
 from studio.jobs.ending import Result, changing, clear_leftovers, is_alive, is_watched, read_result
 from studio.jobs.notify import clean_environment
 from studio.jobs.runs import (
@@ -53,6 +53,7 @@ TRAININGS = frozenset(("cpt", "sft", "dpo", "orpo"))
 
 def submit(persona: Persona, inputs: Inputs, recipe_toml: str) -> Run:
     """Queue a run and see that somebody works on the queue."""
+    inputs.on = executors.choose(inputs.stage, inputs.on)
     run = create_run(persona, inputs, recipe_toml)
     kick()
     return run
@@ -99,6 +100,7 @@ def cancel(persona: Persona, run_id: str, grace: float | None = None) -> Run:
         if state in (QUEUED, PAUSED):
             update_status(found.path, state=CANCELLED, message="Cancelled before it started.", ended=time.time())
             append_event(found.path, "state", state=CANCELLED)
+    executors.of(found).cancel(found)
     if state != RUNNING or not is_watched(found.path):
         kick()  # to end a job whose supervisor is dead; to tell those that waited for it
     return run(persona, run_id)
@@ -115,6 +117,7 @@ def pause(persona: Persona, run_id: str) -> Run:
         if state == QUEUED:
             update_status(found.path, state=PAUSED, message=f"Paused; `studio jobs resume {run_id}` lets it go on.")
             append_event(found.path, "state", state=PAUSED)
+    executors.of(found).cancel(found)
     if state == RUNNING and not is_watched(found.path):
         kick()
     return run(persona, run_id)
@@ -224,6 +227,7 @@ def listing(persona: Persona) -> list[dict[str, Any]]:
             "message": r.status.message,
             "checkpoints": r.status.checkpoints,
             "after": r.inputs.after or None,
+            "on": r.inputs.on or executors.HERE,
             "priority": r.status.priority,
         }
         for r in runs(persona)

@@ -1,7 +1,7 @@
 """The device as its driver sees it: how much memory is free and who computes on it. Read through NVML, changed by nobody here.
 
-``STUDIO_DEVICE`` names a JSON file to read instead (``{"uuid", "name", "total", "free", "processes": [{"pid", "name", "memory"}]}``): for
-a device that NVML does not know, and for trying out what happens on a GPU without one.
+``STUDIO_DEVICE`` names a JSON file to read instead (``{"uuid", "name", "total", "free", "processes": [{"pid", "name", "memory"}]}``, or a
+list of such): for a device that NVML does not know, and for trying out what happens on a GPU without one.
 """
 
 from __future__ import annotations
@@ -49,14 +49,22 @@ class Reading(msgspec.Struct, frozen=True):
 
 def read() -> Reading | None:
     """The device now; None without one."""
+    found = readings(1)
+    return found[0] if found else None
+
+
+def readings(count: int) -> list[Reading]:
+    """The first so many devices now; fewer where there are fewer."""
     if file := os.environ.get("STUDIO_DEVICE"):
         try:
-            return msgspec.json.decode(Path(file).read_bytes(), type=Reading)
+            found = msgspec.json.decode(Path(file).read_bytes(), type=Reading | list[Reading])
         except (OSError, msgspec.DecodeError):
-            return None
-    handle = _handle()
-    if handle is None:
-        return None
+            return []
+        return (found if isinstance(found, list) else [found])[:count]
+    return [reading for handle in _handles()[:count] if (reading := _reading(handle))]
+
+
+def _reading(handle: Any) -> Reading | None:
     import pynvml
 
     try:
@@ -69,40 +77,44 @@ def read() -> Reading | None:
 
 def uuid() -> str:
     """UUID of the GPU the studio uses, or ``""`` without one. The first of CUDA_VISIBLE_DEVICES, else device 0."""
+    return next(iter(uuids(1)), "")
+
+
+def uuids(count: int) -> list[str]:
+    """UUIDs of the first so many GPUs; fewer where there are fewer."""
     if os.environ.get("STUDIO_DEVICE"):
-        reading = read()
-        return reading.uuid if reading else ""
-    return _uuid()
+        return [reading.uuid for reading in readings(count)]
+    return _uuids()[:count]
 
 
 @cache
-def _uuid() -> str:
-    handle = _handle()
-    if handle is None:
-        return ""
+def _uuids() -> list[str]:
+    if not _handles():
+        return []
     import pynvml
 
     try:
-        return _text(pynvml.nvmlDeviceGetUUID(handle))
+        return [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in _handles()]
     except pynvml.NVMLError:
-        return ""
+        return []
 
 
 @cache
-def _handle() -> Any:
-    """NVML's handle of the device. No driver, no library, no device: all mean that there is no GPU."""
+def _handles() -> list[Any]:
+    """NVML's handles of the devices that may be used. No driver, no library, no device: all mean that there is no GPU."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
-        if visible in ("", "-1"):
-            return None
-        if visible.startswith("GPU-"):
-            return pynvml.nvmlDeviceGetHandleByUUID(visible)
-        return pynvml.nvmlDeviceGetHandleByIndex(int(visible))
+        everything = ",".join(str(number) for number in range(pynvml.nvmlDeviceGetCount()))
+        visible = [word.strip() for word in os.environ.get("CUDA_VISIBLE_DEVICES", everything).split(",")]
+        return [
+            pynvml.nvmlDeviceGetHandleByUUID(word) if word.startswith("GPU-") else pynvml.nvmlDeviceGetHandleByIndex(int(word))
+            for word in visible
+            if word not in ("", "-1")
+        ]
     except Exception:
-        return None
+        return []
 
 
 def _text(value: Any) -> str:
@@ -136,10 +148,10 @@ def is_ours(pid: int) -> bool:
     return folder is not None and any(folder.is_relative_to(root) for root in known_personas())
 
 
-def foreign() -> list[Process]:
-    """Processes on the device that are not ours, the largest first. A ghost that has ended already does not count."""
-    reading = read()
-    found = [p for p in reading.processes if p.pid != os.getpid() and not is_ours(p.pid) and not _is_ghost(p.pid)] if reading else []
+def foreign(count: int = 1) -> list[Process]:
+    """Processes on the devices that are not ours, the largest first. A ghost that has ended already does not count."""
+    seen = [process for reading in readings(count) for process in reading.processes]
+    found = [p for p in seen if p.pid != os.getpid() and not is_ours(p.pid) and not _is_ghost(p.pid)]
     return sorted(found, key=lambda p: -p.memory)
 
 

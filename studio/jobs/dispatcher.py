@@ -16,9 +16,9 @@ import time
 from studio.errors import StudioError
 from studio.files import lock
 from studio.home import home
-from studio.jobs import device, ending, lease, processes, queue
+from studio.jobs import ending, executors, processes, queue
+from studio.jobs.here import Here, environment
 from studio.jobs.runs import FAILED, QUEUED, RUNNING, SKIPPED, Run, Shelf, append_event, read_run, update_status
-from studio.settings import settings
 
 POLL = 0.3
 """Seconds between two looks while something waits."""
@@ -29,14 +29,13 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self.shelf = Shelf()
-        self.runner = -1
-        """A descriptor of the runner started last: its end is worth a look before the next one is due."""
 
     def rest(self) -> None:
-        over, _, _ = select.select([self.runner] if self.runner >= 0 else [], [], [], POLL)
+        """Until the next look is due, or the runner started last has ended."""
+        over, _, _ = select.select([Here.started] if Here.started >= 0 else [], [], [], POLL)
         if over:
-            os.close(self.runner)
-            self.runner = -1
+            os.close(Here.started)
+            Here.started = -1
 
     def step(self) -> bool:
         """Do what can be done now. Whether something is left to wait for."""
@@ -46,21 +45,35 @@ class Dispatcher:
             return True
         runs = queue.everything(self.shelf)
         ready = [run for run in queue.in_order(runs) if run.status.state == QUEUED and not queue.why_blocked(run)[0]]
-        if not busy and (not ready or queue.is_paused()):
+        here = [run for run in ready if not _is_away(run)]
+        if not busy and (not here or queue.is_paused()):
             _bring_back()
+        away = any(run.status.state in (QUEUED, RUNNING) and _is_away(run) for run in runs)
         if not ready:
-            return any(run.status.state == RUNNING for run in runs) and any(run.status.state == QUEUED for run in runs)
+            return any(run.status.state == RUNNING for run in runs) and (away or any(run.status.state == QUEUED for run in runs))
         if queue.is_paused():
             _say(ready[0], "Waiting: the queue is paused; it goes on with: studio jobs resume")
-            return False
+            return any(run.status.state == RUNNING and _is_away(run) for run in runs)
         for run in ready:
-            problem, for_ever = self._missing(run)
-            if problem:  # its own trouble: the next may go
-                _say(run, problem, FAILED if for_ever else QUEUED)
-                continue
-            if reason := self._start(run, busy):
-                _say(run, reason)
-            break
+            if run not in here:
+                self._submit(run, busy)
+        for run in here:
+            if self._submit(run, busy):
+                break
+        return True
+
+    def _submit(self, run: Run, busy: list[Run]) -> bool:
+        """Give a run to its executor. Whether it is the device that it waits for or has; else it is its own trouble, and the next may go."""
+        problem, for_ever = self._missing(run)
+        if problem:
+            _say(run, problem, FAILED if for_ever else QUEUED)
+            return False
+        try:
+            reason = executors.of(run).submit(read_run(run.path), busy)
+        except (StudioError, OSError) as error:
+            reason = f"Waiting: it could not be started. {error}"
+        if reason:
+            _say(run, reason)
         return True
 
     def _look_after(self, running: list[Run]) -> list[Run]:
@@ -69,9 +82,11 @@ class Dispatcher:
         for run in running:
             settled = ending.settle(run)
             if settled.status.state == RUNNING:
-                alive.append(settled)
-                if not ending.is_watched(run.path):
-                    processes.detach(processes.python("studio.jobs.runner", str(run.path)), run.path / "runner.log", _environment(run))
+                away = _is_away(run)
+                if not away:
+                    alive.append(settled)
+                if not ending.is_watched(run.path) and (not away or ending.is_alive(run.path)):
+                    processes.detach(processes.python("studio.jobs.runner", str(run.path)), run.path / "runner.log", environment(run))
         return alive
 
     def _skip_and_tell(self, runs: list[Run]) -> bool:
@@ -85,65 +100,11 @@ class Dispatcher:
                 skipped |= for_ever
         return skipped
 
-    def _start(self, run: Run, busy: list[Run]) -> str:
-        """Give the device to a run; the sentence that says why it has to wait, if it has to."""
-        if busy:
-            return f"Waiting: the device is held by {_named(busy[0], run)}."
-        descriptor = lease.take(alone=True)
-        if descriptor is None and (reason := _make_way(run)):
-            return reason
-        descriptor = descriptor or lease.take(alone=True)
-        if descriptor is None:
-            return "Waiting: the device is held by another job of the studio."
-        try:
-            if stranger := _stranger():
-                return stranger
-            with ending.changing(run.path):
-                status = read_run(run.path).status
-                if status.state == QUEUED:
-                    ending.clear_leftovers(run.path)
-                    number = status.attempts + 1
-                    update_status(run.path, state=RUNNING, message="", started=time.time(), ended=0.0, attempts=number)
-                    append_event(run.path, "state", state=RUNNING)
-                    self._watch(_start_runner(run, number, descriptor))
-        except (StudioError, OSError) as error:
-            return f"Waiting: it could not be started. {error}"
-        finally:
-            os.close(descriptor)
-        return ""
-
-    def _watch(self, pid: int) -> None:
-        if self.runner >= 0:
-            os.close(self.runner)
-        try:
-            self.runner = os.pidfd_open(pid)
-        except OSError:
-            self.runner = -1
-
     def _missing(self, run: Run) -> tuple[str, bool]:
         """What a run needs and is not there, and whether waiting cannot mend it."""
         from studio import launch
 
         return launch.why_not_now(run)
-
-
-def _named(run: Run, asker: Run) -> str:
-    """A run, with its persona where that is another one."""
-    return run.id if run.path.parent == asker.path.parent else f"{run.id} of {run.path.parent.parent.name}"
-
-
-def _make_way(run: Run) -> str:
-    """Stop the servers that hold the device, if that is wanted; the sentence that says who holds it, if not."""
-    from studio.engines import giving_way
-
-    held = giving_way.holding()
-    if not held:
-        return ""
-    if run.inputs.give_way or settings().gpu.give_way:
-        giving_way.stop_for(run)
-        return ""
-    names = ", ".join(f"{server.name} ({', '.join(server.models)})" for _, server in held)
-    return f"Waiting: the device is held by the server {names}; stop it, or let it give way and come back: studio jobs give-way {run.id}"
 
 
 def _bring_back() -> None:
@@ -155,22 +116,8 @@ def _bring_back() -> None:
             processes.detach(processes.python("studio.engines.giving_way"), home() / "dispatcher.log")
 
 
-def _stranger() -> str:
-    """Who else computes on the device, in one sentence; survivors of our own dead jobs are ended first."""
-    reading = device.read()
-    if reading is None or settings().gpu.foreign == "ignore":
-        return ""
-    processes.end([p.pid for p in reading.processes if device.is_ours(p.pid)], grace=2.0)
-    strangers = device.foreign()
-    if strangers:
-        from studio.engines import giving_way
-
-        giving_way.holding()  # looking for servers ends what a dead one left behind, known by its log where its environment is wiped
-        strangers = device.foreign()
-    if not strangers:
-        return ""
-    others = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
-    return f"Waiting: {strangers[0].said}{others} computes on the GPU and is not the studio's; the run starts when that has ended."
+def _is_away(run: Run) -> bool:
+    return run.inputs.on not in ("", executors.HERE)
 
 
 def _say(run: Run, sentence: str, state: str = QUEUED) -> None:
@@ -189,21 +136,6 @@ def _say(run: Run, sentence: str, state: str = QUEUED) -> None:
                 append_event(run.path, "state", state=state, message=sentence)
     except (StudioError, OSError):
         pass
-
-
-def _environment(run: Run) -> dict[str, str]:
-    return dict(os.environ) | {processes.RUN_VARIABLE: str(run.path)}
-
-
-def _start_runner(run: Run, number: int, descriptor: int) -> int:
-    """Start the runner with the lease in hand, and wait until it has its own lock: from then on it is seen to be alive. Its pid."""
-    ready, signal_ready = os.pipe()
-    argv = processes.python("studio.jobs.runner", str(run.path), str(number), str(descriptor), str(signal_ready))
-    started = processes.detach(argv, run.path / "runner.log", _environment(run), keep=(descriptor, signal_ready))
-    os.close(signal_ready)
-    os.read(ready, 1)  # returns on the runner's byte, or empty if it died
-    os.close(ready)
-    return started.pid
 
 
 def main() -> None:

@@ -63,6 +63,13 @@ def is_alive(path: Path) -> bool:
     return processes.is_locked(path / "log.txt") or processes.is_locked(path / "runner.lock")
 
 
+def _lives(run: Run) -> bool:
+    """Whether it is alive by its locks or, where it runs elsewhere and they may not be seen, by those who run it."""
+    from studio.jobs import executors
+
+    return is_alive(run.path) or executors.of(run).lives(run)
+
+
 def is_watched(path: Path) -> bool:
     """Whether a runner watches over the job."""
     return processes.is_locked(path / "runner.lock")
@@ -101,11 +108,18 @@ def _done(run: Run, result: Result, ended: float) -> Verdict:
 
 def _interrupted(run: Run, attempt: Attempt | None, record: Exit, ended: float) -> Verdict:
     step = newest_step(run.path)
-    rebooted = attempt is not None and attempt.runner.boot != processes.boot_id()
+    from studio.jobs import executors
+
+    elsewhere = executors.of(run).end_of(run)
+    if elsewhere == "memory":
+        return Verdict(FAILED, NO_MEMORY, ended)
+    rebooted = attempt is not None and attempt.runner.boot != processes.boot_id() and run.inputs.on != executors.SLURM
     asked = record.outside or record.code in ASKED
     advanced = attempt is not None and step > attempt.step
     if attempt is None:
         what = "It was not started yet when its supervisor was killed"
+    elif elsewhere:
+        what = f"It {elsewhere}"
     elif rebooted:
         what = "The machine was restarted"
     elif asked:
@@ -114,10 +128,11 @@ def _interrupted(run: Run, attempt: Attempt | None, record: Exit, ended: float) 
         what = "It was killed (SIGKILL)"
     else:
         what = "It and its supervisor were killed"
-    if run.status.requeues < REQUEUES and (advanced or rebooted or asked or attempt is None):
+    if run.status.requeues < REQUEUES and (advanced or rebooted or asked or elsewhere or attempt is None) and elsewhere != executors.CANCELLED_THERE:
         where = f"it goes on from step {step}" if step else "it starts over"
         return Verdict(INTERRUPTED, f"{what}; {where} by itself ({run.status.requeues + 1} of {REQUEUES} times).", ended, again=True)
-    why = f" for the {REQUEUES + 1}th time" if run.status.requeues >= REQUEUES else "" if advanced else " before it had saved anything new"
+    too_often = f" for the {REQUEUES + 1}th time" if run.status.requeues >= REQUEUES else ""
+    why = too_often or ("" if advanced or elsewhere else " before it had saved anything new")
     return Verdict(INTERRUPTED, f"{what}{why}; see its log, then `studio jobs retry {run.id}` goes on{_at(run, ' from step ')}.", ended)
 
 
@@ -173,12 +188,12 @@ def settle(run: Run) -> Run:
 
     Where the verdict cannot be written (a full disk, a read-only folder), it is given all the same.
     """
-    if run.status.state != RUNNING or is_alive(run.path):
+    if run.status.state != RUNNING or _lives(run):
         return run
     try:
         with changing(run.path):
             run = read_run(run.path)
-            if run.status.state == RUNNING and not is_alive(run.path):
+            if run.status.state == RUNNING and not _lives(run):
                 return finish(run.path)
         return run
     except (StudioError, OSError):

@@ -2,7 +2,8 @@
 
 ``python -m studio.jobs.runner RUN_FOLDER ATTEMPT LEASE_FD READY_FD``, started by the dispatcher. It is light (no model library),
 ignores the terminal, passes the lease on to the job, and outlives neither: the lease is free when the job's last process is gone.
-With the run folder alone it adopts a job whose runner was killed.
+With the run folder alone it adopts a job whose runner was killed; with ``RUN_FOLDER ATTEMPT`` it is the batch command of a cluster and
+takes the run if that attempt is still to be had.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ import msgspec
 
 from studio.errors import StudioError
 from studio.files import write_json
-from studio.jobs import control, device, ending, processes
+from studio.jobs import control, device, ending, lease, processes
 from studio.jobs.attempt import Attempt, Exit, prepare_exit, read_attempt, write_exit
 from studio.jobs.lease import HELD
-from studio.jobs.runs import RUNNING, read_run
+from studio.jobs.runs import QUEUED, RUNNING, append_event, read_run, update_status
 from studio.jobs.states import newest_step
 from studio.settings import settings
 
@@ -64,9 +65,17 @@ class Wishes:
         return control.GRACE if self.outside else None
 
 
-def start(path: Path, number: int, lease: int) -> subprocess.Popen[bytes]:
+def command(path: Path) -> list[str]:
+    """argv of a run's stage; on several cards torchrun starts one process for each."""
+    if launcher := settings().jobs.launcher:
+        return [*launcher, str(path)]
+    count = read_run(path).inputs.devices
+    return processes.python("studio.stages.launcher", str(count), str(path)) if count > 1 else processes.python("studio.stages", str(path))
+
+
+def start(path: Path, number: int, leases: list[int]) -> subprocess.Popen[bytes]:
     """Start the stage of a run folder as a process, its log locked for as long as it or anything it starts writes there."""
-    attempt = Attempt(number, newest_step(path), processes.identity(os.getpid()), device=device.uuid())
+    attempt = Attempt(number, newest_step(path), processes.identity(os.getpid()), device=",".join(device.uuids(read_run(path).inputs.devices)))
     prepare_exit(path)
     write_json(path / "attempt.json", attempt)
     log = os.open(path / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -74,13 +83,16 @@ def start(path: Path, number: int, lease: int) -> subprocess.Popen[bytes]:
     fcntl.flock(log, fcntl.LOCK_EX)
     environment = {name: value for name, value in os.environ.items() if name not in KEPT_FROM_JOBS}
     job = subprocess.Popen(
-        [*(settings().jobs.launcher or processes.python("studio.stages")), str(path)],
+        command(path),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
         start_new_session=True,
-        env=environment | {processes.RUN_VARIABLE: str(path), HELD: str(lease)},
-        pass_fds=(lease,),
+        # The driver's own order of the cards is the one they are leased by.
+        env={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        | environment
+        | {processes.RUN_VARIABLE: str(path), HELD: ",".join(str(descriptor) for descriptor in leases)},
+        pass_fds=tuple(leases),
         cwd=path,
     )
     os.close(log)
@@ -131,22 +143,52 @@ def adopt(path: Path, wishes: Wishes) -> None:
         time.sleep(POLL)
 
 
-def work(path: Path, number: int, lease: int | None, wishes: Wishes) -> None:
+def work(path: Path, number: int, leases: list[int] | None, wishes: Wishes) -> None:
     """The whole of it, the runner's own lock in hand."""
-    if lease is None:
+    if leases is None:
         adopt(path, wishes)
         record = Exit(number, outside=wishes.outside)
     else:
         kills = processes.oom_kills()
-        code = wait(path, start(path, number, lease), wishes)
+        code = wait(path, start(path, number, leases), wishes)
         record = Exit(number, code, wishes.outside, processes.oom_kills() > kills, time.time())
     processes.end(processes.members(path), grace=2.0)
     write_exit(path, record)
 
 
+def claim(path: Path, number: int, own: int, wishes: Wishes) -> list[int] | None:
+    """Take a queued run that was handed to a cluster, its GPUs leased against other jobs of the studio on this node; None if it is not to
+    be had any more."""
+
+    def is_ours() -> bool:
+        status = read_run(path).status
+        return status.state == QUEUED and status.attempts + 1 == number
+
+    leases: list[int] = []
+    if lease.gpus(1):
+        while (taken := lease.take_all(read_run(path).inputs.devices)) is None:
+            if wishes.outside or not is_ours():
+                return None
+            time.sleep(1.0)
+        leases = taken
+    with ending.changing(path):
+        if not is_ours():
+            return None
+        try:
+            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        ending.clear_leftovers(path)
+        update_status(path, state=RUNNING, message="", started=time.time(), ended=0.0, attempts=number)
+        append_event(path, "state", state=RUNNING)
+    return leases
+
+
 def main(arguments: list[str]) -> None:
     path = Path(arguments[0])
-    number, lease, ready = (int(word) for word in arguments[1:]) if len(arguments) == 4 else (0, None, None)
+    number = int(arguments[1]) if len(arguments) > 1 else 0
+    leases = [int(word) for word in arguments[2].split(",")] if len(arguments) > 2 else None
+    ready = int(arguments[3]) if len(arguments) > 3 else None
     os.umask(0o077)
     os.nice(10)  # the job may use every core: the app and a reply being streamed come first
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -156,7 +198,12 @@ def main(arguments: list[str]) -> None:
     wishes.listen()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     own = os.open(path / "runner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if ready is None:
+    if number and ready is None:
+        leases = claim(path, number, own, wishes)
+        if leases is None:
+            return
+        status = read_run(path).status
+    elif ready is None:
         # An adopter never waits for the lock with the state's lock open to others: a new attempt may be starting under that one.
         with ending.changing(path):
             try:
@@ -174,15 +221,16 @@ def main(arguments: list[str]) -> None:
     # Whoever started us may have been killed, and the run been given to another attempt, before we had our lock.
     if status.state == RUNNING and status.attempts == number:
         try:
-            work(path, number, lease, wishes)
+            work(path, number, leases, wishes)
             with ending.changing(path):
                 ending.finish(path)
         except (StudioError, OSError) as error:
             print(f"{path.name}: {error}", file=sys.stderr)  # a full disk, a folder that moved: whoever looks next settles it
-    if lease is not None:
-        os.close(lease)
+    for descriptor in leases or []:
+        os.close(descriptor)
     os.close(own)
-    if not wishes.outside:  # the machine goes down, or somebody wants quiet: nothing new is started by us
+    # Where the machine goes down or somebody wants quiet nothing new is started by us; on a node of a cluster never.
+    if not wishes.outside and "SLURM_JOB_ID" not in os.environ:
         control.kick()
 
 

@@ -55,6 +55,10 @@ class Inputs(msgspec.Struct):
     """Bytes it will write, as planned; 0: not known."""
     give_way: bool = False
     """Whether the studio's servers are stopped for it (and come back afterwards), whatever the settings say."""
+    devices: int = 1
+    """Cards it trains on together."""
+    on: str = ""
+    """Where it is executed: ``here`` or ``slurm``; empty only before it is queued."""
 
 
 class Status(msgspec.Struct):
