@@ -10,6 +10,7 @@ import os
 from typing import NamedTuple
 
 from studio import launch
+from studio.checkpoints.base import require_base
 from studio.errors import StudioError, UsageError
 from studio.jobs import control, executors
 from studio.jobs.runs import Inputs, Run
@@ -102,7 +103,7 @@ def _later(persona: Persona, link: Link) -> tuple[Inputs, int]:
         )
     if isinstance(link.recipe, Quantize):
         snapshot = launch.material(persona, link.stage, link.recipe)
-        needs = launch.quantized_bytes(link.recipe, launch.base_parameters(persona))
+        needs = launch.quantized_bytes(link.recipe, require_base(persona.manifest.base))
         inputs = Inputs(stage=link.stage, persona=str(persona.root), parent="", parent_path="", snapshot=snapshot.id if snapshot else "")
         inputs.data = str(persona.snapshots / snapshot.id) if snapshot else ""
         return inputs, needs

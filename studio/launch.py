@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from studio.checkpoints import schemes
 from studio.checkpoints.base import check_tokenizer, context_length, count_parameters, model_config, require_base
-from studio.checkpoints.store import get_checkpoint, weights_root
+from studio.checkpoints.store import all_checkpoints, get_checkpoint, weights_root
 from studio.errors import StudioError
 from studio.files import read_lines, write_atomic, write_json
 from studio.jobs import control, device
@@ -56,6 +57,8 @@ class Plan(msgspec.Struct):
     seconds_from: str = ""
     """The run the rate was measured in."""
     warnings: list[str] = []
+    notes: list[str] = []
+    """Worth knowing, and nothing to worry about."""
 
 
 def default_parent(persona: Persona, stage: str) -> str:
@@ -99,6 +102,8 @@ def prepare(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", s
     if isinstance(recipe, Quantize) and (persona.checkpoints / f"{parent.id}-{recipe.scheme}").exists():
         made = f"{parent.id}-{recipe.scheme}"
         raise StudioError(f"{made} exists already; delete it first with: studio checkpoints delete {made}.")
+    if isinstance(recipe, Quantize) and (found := quantized_layers(recipe, Path(root.path))).unfit and not found.groups:
+        raise StudioError(schemes.refusal(schemes.SCHEMES[recipe.scheme], found))
     character = persona.manifest.character
     return Inputs(
         stage=stage,
@@ -124,7 +129,7 @@ def material(persona: Persona, stage: str, recipe: Recipe) -> Snapshot | None:
     try:
         return latest_snapshot(persona, MATERIAL[stage])
     except StudioError:
-        if isinstance(recipe, Quantize) and recipe.scheme in ("fp8-dynamic", "int4-rtn"):
+        if isinstance(recipe, Quantize) and not schemes.SCHEMES[recipe.scheme].calibrated:
             return None
         raise
 
@@ -152,8 +157,7 @@ def plan(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -> P
         seconds=None,
     )
     if isinstance(recipe, Quantize):
-        planned.memory = {"weights": parameters * 2}
-        planned.disk = quantized_bytes(recipe, parameters)
+        _plan_quantizing(persona, planned, recipe, weights)
     elif isinstance(recipe, Cpt | Sft | Preference):
         _plan_training(planned, recipe, snapshot, weights, Path(inputs.data))
         _plan_time(persona, planned, recipe)
@@ -175,9 +179,40 @@ def plan(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -> P
     return planned
 
 
-def quantized_bytes(recipe: Quantize, parameters: int) -> int:
-    """Bytes a quantized checkpoint takes, about."""
-    return int(parameters * {"fp8-dynamic": 1.2, "int8": 1.2}.get(recipe.scheme, 0.9))
+def quantized_layers(recipe: Quantize, weights: Path) -> schemes.Layers:
+    """What the recipe would make of the layers of a model, from the headers of its files."""
+    return schemes.layers(schemes.SCHEMES[recipe.scheme], recipe.group_size, schemes.linear_layers(weights, recipe.ignore))
+
+
+def quantized_bytes(recipe: Quantize, weights: Path) -> int:
+    """Bytes a quantized checkpoint of these weights takes."""
+    fit = {leaf for leaves in quantized_layers(recipe, weights).groups.values() for leaf in leaves}
+    small = sum(inputs * outputs for name, inputs, outputs in schemes.linear_layers(weights, recipe.ignore) if name.rpartition(".")[2] in fit)
+    return schemes.bytes_of(schemes.SCHEMES[recipe.scheme], small, count_parameters(weights) - small)
+
+
+def _plan_quantizing(persona: Persona, planned: Plan, recipe: Quantize, weights: Path) -> None:
+    """Size before and after, which cards can serve it, and what stays as it is."""
+    scheme, found = schemes.SCHEMES[recipe.scheme], quantized_layers(recipe, weights)
+    capability = schemes.gpu_capability()
+    planned.memory = {"weights": planned.parameters * 2}
+    planned.disk = quantized_bytes(recipe, weights)
+    planned.notes = [
+        f"{size(planned.parameters * 2)} become about {size(planned.disk)}: {scheme.words}.",
+        f"vLLM serves it on {scheme.cards}. {schemes.runs_here(scheme, capability)}",
+    ]
+    if scheme.calibrated:
+        rows = min(planned.rows, recipe.calibration_rows)
+        planned.notes.append(f"It looks at {rows:,} of the {planned.rows:,} training conversations, at none of the held-out ones.")
+    planned.notes.append("Then it is held against its parent on held-out dialogue: is she still herself?")
+    if found.unfit:
+        planned.warnings.append(schemes.left_out(found))
+    if not schemes.fits_here(scheme, capability):
+        planned.warnings.append(f"vLLM on this machine cannot serve {scheme.name}; make it only for another machine or the embedded engine.")
+    for c in reversed(all_checkpoints(persona)):
+        if c.scheme == recipe.scheme and c.base == persona.manifest.base and "seconds" in c.metrics:
+            planned.seconds, planned.seconds_from = c.metrics["seconds"], c.run
+            break
 
 
 def base_parameters(persona: Persona) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from argparse import Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from studio.checkpoints.herself import verdict
 from studio.checkpoints.store import Checkpoint, all_checkpoints, delete_checkpoint, get_checkpoint, listing, tree
 from studio.cli import output
 from studio.errors import StudioError, UsageError
@@ -35,6 +37,8 @@ def checkpoints(arguments: Namespace, persona: Persona) -> int | None:
             output.say(f"{gone.id} is deleted ({size(gone.metrics.get('bytes', 0))}); its card is kept in checkpoints/deleted.jsonl.")
         case "merge":
             return _merge(arguments, persona)
+        case "herself":
+            return _herself(arguments, persona)
         case "tree":
             print_tree(all_checkpoints(persona))
         case _:
@@ -42,6 +46,39 @@ def checkpoints(arguments: Namespace, persona: Persona) -> int | None:
                 output.json(listing(persona))
             else:
                 print_tree(all_checkpoints(persona))
+    return None
+
+
+def _herself(arguments: Namespace, persona: Persona) -> int | None:
+    """The verdict that stands in the card; measured first where there is none, or where it is asked for anew."""
+    from studio.checkpoints import herself
+    from studio.cli.training import queued
+    from studio.examining import start_examining
+    from studio.recipes.schema import Herself
+
+    checkpoint = get_checkpoint(persona, arguments.checkpoint)
+    found = herself.read_comparison(Path(checkpoint.path)) if checkpoint.path else None
+    against = get_checkpoint(persona, arguments.against).id if arguments.against else checkpoint.parent
+    if found is None or arguments.again or found.against != against:
+        run = start_examining(persona, checkpoint.id, Herself(against=arguments.against))
+        if not arguments.wait:
+            return queued([run], arguments)
+        if code := queued([run], Namespace(wait=True, json=False)):
+            return code
+        found = herself.read_comparison(Path(checkpoint.path))
+    said = herself.verdict(found.metrics) if found else None
+    if found is None or said is None:
+        raise StudioError(f"{checkpoint.id} was measured and nothing of it is there; measure it again with --again.")
+    if arguments.json:
+        output.json({"checkpoint": checkpoint.id, "verdict": said.word, "why": said.why, **msgspec.to_builtins(found)})
+        return None
+    output.say(f"{checkpoint.id} against {found.against}: {herself.SIGNS[said.word]} {said.word}; {said.why}.")
+    output.table(("", "", "herself"), herself.rows(found.metrics))
+    for reply in found.replies:
+        where = "the same" if reply.same else f"part at token {reply.parts_at}"
+        output.say(f"\n{reply.prompt}  ({where})")
+        output.side_by_side([found.against, checkpoint.id], [reply.before, reply.after], output.width())
+    output.say(f"\nHear both without knowing which is which: studio review {found.against} {checkpoint.id}")
     return None
 
 
@@ -66,10 +103,10 @@ def print_tree(found: list[Checkpoint]) -> None:
         losses = {key: f"{c.metrics[key]:.3f}" if key in c.metrics else "" for key in ("train_loss", "val_loss")}
         gap = f"{c.metrics['gap']:+.1%}" if "gap" in c.metrics else ""
         weight = size(c.metrics["bytes"]) if "bytes" in c.metrics else ""
-        rows.append(
-            (("└" + "──" * (depth - 1) + " " if depth else "") + c.id, c.scheme or c.stage, losses["train_loss"], losses["val_loss"], gap, weight)
-        )
-    output.table(("checkpoint", "stage", "train", "val", "gap", "size"), rows, "llrrrr")
+        said = verdict(c.metrics)
+        name = ("└" + "──" * (depth - 1) + " " if depth else "") + c.id
+        rows.append((name, c.scheme or c.stage, losses["train_loss"], losses["val_loss"], gap, said.word if said else "", weight))
+    output.table(("checkpoint", "stage", "train", "val", "gap", "", "size"), rows, "llrrrlr")
 
 
 def fetch(arguments: Namespace) -> int:

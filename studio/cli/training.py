@@ -42,6 +42,8 @@ def plan(arguments: Namespace, persona: Persona) -> None:
     output.table(("", ""), [(name, value) for name, value in facts if value is not None], "lr")
     output.say()
     output.table(("recipe", "", ""), explained(recipe))
+    for note in planned.notes:
+        output.say(f"· {note}")
     for warning in planned.warnings:
         output.say(f"! {warning}")
 

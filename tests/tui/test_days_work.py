@@ -292,7 +292,11 @@ async def test_a_checkpoint_is_queued_for_quantizing(persona: Persona) -> None:
     async with app.run_test() as pilot:
         await settled(pilot)
         await press(pilot, "5", "z")
+        assert "RTX 40, L4, L40 and newer" in screen_text(app), "which cards can run it is said before the choice"
         await press(pilot, "enter")
+        text = screen_text(app)
+        assert "become about" in text and "vLLM for CPU serves it" in text, "sizes and whether it runs here are said before the work"
+        await press(pilot, "s")
         assert "quantize-2 is queued" in said(app)
     assert 'scheme = "fp8-dynamic"' in control.run(persona, "quantize-2").recipe_text
 

@@ -8,27 +8,19 @@ from pathlib import Path
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from studio import launch
+from studio.checkpoints import herself, schemes
 from studio.checkpoints.store import Checkpoint, all_checkpoints, delete_checkpoint
+from studio.examining import why_not_examined
 from studio.jobs.runs import Run
-from studio.persona.folder import Persona
-from studio.recipes.files import resolve
 from studio.text import size
 from studio.tui.actions import bindings_of
 from studio.tui.base import StudioScreen
 from studio.tui.dialogs import Choice, Choose, Confirm
 from studio.tui.look import content, short_path
 from studio.tui.pulse import Pulse
-from studio.tui.screens.marks import COLUMNS, card_lines, toggle, tree_rows
+from studio.tui.screens.marks import COLUMNS, card_lines, herself_lines, toggle, tree_rows
 from studio.tui.screens.reader import ReaderScreen
 from studio.tui.table import Table
-
-SCHEMES = (
-    ("fp8-dynamic", "half the size, nearly no loss; RTX 40 and newer, needs no calibration"),
-    ("int8", "half the size, little loss; RTX 20 and newer, calibrated on the dialogue"),
-    ("int4-gptq", "a quarter of the size, some loss; RTX 20 and newer, calibrated on the dialogue"),
-    ("int4-rtn", "a quarter of the size, more loss, done in seconds; needs no calibration"),
-)
 
 MERGES = (
     ("linear", "the mean of their weights"),
@@ -38,11 +30,6 @@ MERGES = (
     ("cat adapter", "adapters of the same weights, put together exactly"),
     ("svd adapter", "the same in the rank they had"),
 )
-
-
-def start_quantizing(persona: Persona, checkpoint: str, scheme: str) -> Run:
-    """Queue the quantizing of a checkpoint."""
-    return launch.start(persona, "quantize", resolve(persona, "quantize", None, [f"scheme={scheme}"]), checkpoint)
 
 
 class TreeScreen(StudioScreen):
@@ -120,7 +107,7 @@ class CheckpointsScreen(TreeScreen):
             return why
         c = self.selected()
         assert c is not None
-        if self.studio.readonly and action in ("train_from", "quantize", "merge", "serve", "delete"):
+        if self.studio.readonly and action in ("train_from", "quantize", "merge", "serve", "delete", "against_parent"):
             return "The app was opened to read only."
         if action == "delete":
             if c.stage == "base":
@@ -135,6 +122,12 @@ class CheckpointsScreen(TreeScreen):
             return f"{c.id} is quantized already; take {c.parent}."
         if action == "quantize" and c.stage == "base" and not c.path:
             return "The base is not on this machine yet: key 1, then f."
+        if action == "herself" and self.studio.readonly and not herself.verdict(c.metrics):
+            return "The app was opened to read only."
+        if action == "herself" and (why := why_not_examined(c)):
+            return why
+        if action == "against_parent" and c.parent not in self.found:
+            return f"{c.id} has no parent here to be heard beside."
         if action == "review" and len(self.studio.marked) < 2:
             return "Mark two to eight checkpoints with space first."
         return ""
@@ -165,7 +158,7 @@ class CheckpointsScreen(TreeScreen):
         self.app.push_screen(Choose(f"Train on from {c.id}: which stage?", choices), chosen)
 
     def action_quantize(self) -> None:
-        c, persona = self.selected(), self.persona
+        c = self.selected()
         if self.refused("quantize") or c is None:
             return
 
@@ -174,10 +167,31 @@ class CheckpointsScreen(TreeScreen):
 
         def chosen(scheme: str | None) -> None:
             if scheme:
-                self.in_background(lambda: start_quantizing(persona, c.id, scheme), self._queued)
+                from studio.tui.screens.start import StartScreen
 
-        question = f"Make {c.id} smaller for serving. By which scheme?"
-        self.app.push_screen(Choose(question, [Choice(name, name, words, refusal(name)) for name, words in SCHEMES], width=12), chosen)
+                self.app.push_screen(StartScreen("quantize", c.id, (f"scheme={scheme}",)))
+
+        choices = [Choice(s.name, s.name, f"{s.cards}: {s.words}", refusal(s.name)) for s in schemes.SCHEMES.values()]
+        self.app.push_screen(Choose(f"Make {c.id} smaller for serving. By which scheme?", choices, width=15), chosen)
+
+    def action_herself(self) -> None:
+        c, persona = self.selected(), self.persona
+        if self.refused("herself") or c is None:
+            return
+        if herself.verdict(c.metrics):
+            self.app.push_screen(ReaderScreen([(f"Is {c.id} still herself?", "strong")], partial(herself_lines, c), file=None))
+            return
+        from studio.examining import start_examining
+        from studio.recipes.schema import Herself
+
+        self.in_background(lambda: start_examining(persona, c.id, Herself()), self._queued)
+
+    def action_against_parent(self) -> None:
+        c = self.selected()
+        if not self.refused("against_parent") and c:
+            from studio.tui.screens.chooser import open_review_screen
+
+            open_review_screen(self, [c.parent, c.id])
 
     def _queued(self, run: Run) -> None:
         self.studio.heart.beat()

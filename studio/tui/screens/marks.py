@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from studio.checkpoints import herself
 from studio.checkpoints.store import Checkpoint, tree
 from studio.jobs.telling import GAP_ALARM
-from studio.text import size
-from studio.tui.look import Line, short_path
+from studio.text import one_line, size
+from studio.tui.look import Line, Span, short_path
 from studio.tui.table import Column, Row
 
 COLUMNS = (
@@ -15,6 +17,7 @@ COLUMNS = (
     Column("stage", 12, keep=7),
     Column("val loss", 8, right=True, keep=8),
     Column("gap", 9, right=True, keep=6),
+    Column("herself", 9, keep=4),
     Column("size", 9, right=True, keep=5),
     Column("made", 16, keep=3),
 )
@@ -53,12 +56,45 @@ def tree_rows(found: Sequence[Checkpoint], marked: Sequence[str], served: Sequen
                     c.scheme or (f"{c.stage} lora" if c.kind == "adapter" else c.stage),
                     f"{c.metrics['val_loss']:.3f}" if "val_loss" in c.metrics else "",
                     (f"{gap:+.1%}{' !' if over else ''}" if gap is not None else "", "bad" if over else "plain"),
+                    _verdict(c),
                     size(c.metrics["bytes"]) if "bytes" in c.metrics else "",
                     (c.created[:16].replace("T", " ") if c.created else ("" if here else "not here yet"), "muted"),
                 ),
             )
         )
     return rows
+
+
+def _verdict(c: Checkpoint) -> Span:
+    """Whether she is still herself, where that was measured of a quantized or merged one."""
+    said = herself.verdict(c.metrics)
+    return (f"{herself.SIGNS[said.word]} {said.word}", LOOKS[said.word]) if said else ("", "plain")
+
+
+LOOKS = {"herself": "good", "changed": "warn", "broken": "bad"}
+
+
+def herself_lines(c: Checkpoint) -> list[Line]:
+    """The comparison with its parent: verdict, measures, and what both replied."""
+    said = herself.verdict(c.metrics)
+    comparison = herself.read_comparison(Path(c.path))
+    if said is None or comparison is None:
+        return [[("Not measured yet.", "muted")]]
+    lines: list[Line] = [[(f"{herself.SIGNS[said.word]} {said.word}", LOOKS[said.word]), (f": {said.why}", "plain")], ""]
+    for what, value, good in herself.rows(comparison.metrics):
+        lines.append([(f"{what:<24}", "muted"), (f"{value:<36}", "plain"), (f"  {good}" if good else "", "muted")])
+    lines += ["", [(f"Measured on {comparison.material}.", "muted")]]
+    if comparison.replies:
+        lines += ["", [("Without any chance in it", "strong")]]
+    for reply in comparison.replies:
+        where = "the same" if reply.same else f"parts at token {reply.parts_at}"
+        lines += [
+            "",
+            [("you      ", "muted"), (one_line(reply.prompt), "plain")],
+            [(f"{comparison.against}: ", "muted"), (one_line(reply.before), "plain")],
+        ]
+        lines.append([(f"{c.id}: ", "muted"), (one_line(reply.after), "plain"), (f"   {where}", "muted")])
+    return lines
 
 
 def card_lines(c: Checkpoint) -> list[Line]:

@@ -58,7 +58,10 @@ def plan_lines(planned: launch.Plan) -> list[Line]:
         disk.append((f"; takes {duration(planned.seconds)} at the rate of {planned.seconds_from}", "plain"))
     else:
         disk.append(("; time: not known before a first run", "muted"))
-    return [reads, does, needs, disk, *([("! ", "warn"), (warning, "warn")] for warning in planned.warnings)]
+    if planned.stage == "quantize":
+        does = [("does    ", "muted"), (planned.notes[0], "strong")]
+    notes: list[Line] = [[("        ", "muted"), (note, "plain")] for note in planned.notes[planned.stage == "quantize" :]]
+    return [reads, does, needs, disk, *notes, *([("! ", "warn"), (warning, "warn")] for warning in planned.warnings)]
 
 
 def _millions(number: int) -> str:
@@ -69,8 +72,10 @@ class StartScreen(StudioScreen):
     rows_of = "start"
     BINDINGS = bindings_of("start")
 
-    def __init__(self, stage: str, parent: str = "") -> None:
+    def __init__(self, stage: str, parent: str = "", settings: tuple[str, ...] = ()) -> None:
         super().__init__()
+        self.settings = settings
+        """``key=value`` chosen on the way here, over the persona's own recipe."""
         self.stage = stage
         self.parent_id = parent
         self.recipe: Recipe | None = None
@@ -91,10 +96,10 @@ class StartScreen(StudioScreen):
     def on_mount(self) -> None:
         self.query_one("#words").styles.height = 2
         self.query_one(Table).focus()
-        persona, stage = self.persona, self.stage
+        persona, stage, settings = self.persona, self.stage, self.settings
 
         def read() -> tuple[Recipe, str]:
-            return resolve(persona, stage), self.parent_id or launch.default_parent(persona, stage)
+            return resolve(persona, stage, None, settings), self.parent_id or launch.default_parent(persona, stage)
 
         self.in_background(read, self._begin, self._refuse)
 
