@@ -23,6 +23,9 @@ def decode(raw: bytes) -> tuple[str, str]:
     Raises UndecodableText with the line of the first bad byte.
     """
     encoding = "utf-8"
+    if b"\0" in raw and raw[:2] not in (b"\xff\xfe", b"\xfe\xff") and (wide := _wide_without_mark(raw)):
+        raw = wide.encode()
+        encoding = "utf-16"
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -39,7 +42,23 @@ def decode(raw: bytes) -> tuple[str, str]:
             text = raw.decode(encoding)
         except (UnicodeDecodeError, LookupError) as failed:
             raise UndecodableText(f"the text is neither UTF-8 nor clean {encoding}; save it as UTF-8", line) from failed
-    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n")), encoding
+    if "\0" in text and text.count("\0") > 0.01 * len(text):
+        raise UndecodableText("this is no text file (it holds zero bytes)", raw.count(b"\n", 0, raw.index(b"\0")) + 1)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text), encoding
+
+
+def _wide_without_mark(raw: bytes) -> str:
+    """UTF-16 without its byte order mark, told by zeros at every other byte; empty if it is not that."""
+    sample = raw[:4000]
+    for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if sample[first::2].count(0) > 0.8 * len(sample[first::2]) and sample[1 - first :: 2].count(0) == 0:
+            try:
+                return raw.decode(encoding)
+            except UnicodeDecodeError:
+                return ""
+    return ""
 
 
 def _has_valid_utf8(raw: bytes) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from studio import __version__
 from studio.checkpoints.schemes import SCHEMES
+from studio.cli.lore import parsers as lore_parsers
 from studio.errors import StudioError, UsageError
 
 if TYPE_CHECKING:
@@ -55,14 +56,7 @@ def _parser() -> ArgumentParser:
     command("personas", "The personas of this machine.")
 
     lore = actions("lore", "Raw text for continued pre-training.", "list")
-    command("add", "Add txt and md files, or folders of them.", lore).add_argument("paths", nargs="+", metavar="PATH")
-    for name, help_ in (
-        ("list", "The files."),
-        ("stats", "Words, characters, tokens by file."),
-        ("check", "What is obviously wrong, with file and line."),
-    ):
-        command(name, help_, lore)
-    _split(command("build", "Freeze a snapshot, split into train and val.", lore))
+    lore_parsers(command, lore, _split)
 
     dialogue = actions("dialogue", "Conversations for fine-tuning.", "list")
     _dialogue_add(command("add", "Add training data, chat histories, role-play logs and scripts; files, folders or zips of them.", dialogue))
@@ -310,6 +304,11 @@ def _dialogue_checks(command: Callable[..., ArgumentParser], under: Any) -> None
     check.add_argument("--save", action="store_true", help="keep the thresholds of --set in checks.toml")
     check.add_argument("--all", action="store_true", help="show every row of the checks named with --only (default: the first 20)")
     check.add_argument("--list", action="store_true", help="only say which checks there are, with their thresholds and where these are from")
+    clean = command("clean", "Replace personal data, put flagged rows aside: told first, done with --apply, undone with undo.", under)
+    clean.add_argument("--redact", action="append", default=[], metavar="KINDS", help="mail, phone, ip, card, iban, name (of checks.toml), or all")
+    clean.add_argument("--pseudonyms", action="store_true", help="put the same stand-in for the same thing everywhere, instead of [mail]")
+    clean.add_argument("--reject", action="append", default=[], metavar="CHECKS", help="reject the rows that these checks flag")
+    clean.add_argument("--apply", action="store_true", help="do it")
 
 
 def _split(parser: ArgumentParser) -> None:
@@ -333,7 +332,7 @@ def _recipe_options(parser: ArgumentParser) -> None:
 
 
 def _answer(arguments: Namespace) -> int | None:
-    from studio.cli import companion, material, models, preferring, reviewing, running, training
+    from studio.cli import companion, lore, material, models, preferring, reviewing, running, training
     from studio.persona.folder import open_persona
 
     match arguments.command:
@@ -353,7 +352,7 @@ def _answer(arguments: Namespace) -> int | None:
             return run(Path(arguments.persona) if arguments.persona else None, arguments.readonly, not arguments.no_mouse)
     persona = open_persona(Path(arguments.persona) if arguments.persona else None)
     answers: dict[str, Callable[[Namespace, Persona], int | None]] = {
-        "lore": material.lore,
+        "lore": lore.lore,
         "dialogue": material.dialogue,
         "preference": preferring.preference,
         "snapshots": material.snapshots,

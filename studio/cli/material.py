@@ -110,30 +110,6 @@ def built(snapshot: Snapshot, as_json: bool) -> None:
             output.say(f"  {what}: {number:,}")
 
 
-def lore(arguments: Namespace, persona: Persona) -> int | None:
-    from studio.lore import build, sources
-
-    if arguments.action == "add":
-        return report(sources.add(persona, [Path(path) for path in arguments.paths]), arguments.json, "file")
-    if arguments.action == "build":
-        built(build.build(persona, arguments.val, arguments.seed), arguments.json)
-    elif arguments.action == "check":
-        checked(sources.check(persona), arguments.json)
-    else:
-        rows = sources.stats(persona)
-        if arguments.json:
-            output.json(rows)
-            return None
-        keys = ("file", "words", "characters", "paragraphs", "language", "tokens")
-        output.table(keys, [[row[key] for key in keys] for row in rows], "lrrrlr")
-        total = sum(row["tokens"] or 0 for row in rows)
-        output.say(
-            f"{count(len(rows), 'file')}, {sum(row['words'] for row in rows):,} words"
-            + (f", {total:,} tokens of {persona.manifest.base}." if total else ".")
-        )
-    return None
-
-
 def dialogue(arguments: Namespace, persona: Persona) -> int | None:
     from studio.cli import browsing, checking, importing
     from studio.dialogue import build, checks, store

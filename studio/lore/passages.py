@@ -1,15 +1,23 @@
-"""Lore cut into passages: the unit of the train/val split."""
+"""Lore cut into paragraphs and passages: a passage is the unit of the train/val split."""
 
 from __future__ import annotations
 
 import re
-from statistics import median
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from studio.text import normal
+from studio.lore.cleaning import Draft, join_lines, wrap_width
 
 PASSAGE_CHARACTERS = 1200
 """A passage is whole paragraphs, closed as soon as it has this many characters (Han characters count three)."""
+
+
+class Block(NamedTuple):
+    """A paragraph."""
+
+    line: int
+    """Its first line in the file, 1-based."""
+    text: str
 
 
 class Passage(NamedTuple):
@@ -23,89 +31,66 @@ class Passage(NamedTuple):
 
 def is_hard_wrapped(text: str) -> bool:
     """Whether lines end where a typewriter's would: inside paragraphs of several lines, most lines are 50 to 90 wide and none much wider."""
-    inner = [len(line) for block in re.split(r"\n\s*\n", text) for line in block.split("\n")[:-1] if line.strip()]
-    return len(inner) >= 20 and 50 <= median(inner) <= 90 and sum(width > 100 for width in inner) < 0.01 * len(inner)
+    draft = Draft(text)
+    return wrap_width(draft.lines, draft.blocks()) > 0
 
 
-def _blocks(text: str) -> list[tuple[int, str]]:
-    """``(line, text)`` of every paragraph: blocks between blank lines; a hard-wrapped text's lines are joined, others' kept."""
-    joiner = " " if is_hard_wrapped(text) else "\n"
-    found: list[tuple[int, str]] = []
-    lines: list[str] = []
-    start = 1
-    for number, line in enumerate([*text.split("\n"), ""], 1):
-        if line.strip():
-            if not lines:
-                start = number
-            lines.append(line.strip() if joiner == " " else line.rstrip())
-        elif lines:
-            found.append((start, joiner.join(lines)))
-            lines = []
+def blocks_of(text: str) -> list[Block]:
+    """Every paragraph: what stands between blank lines; a hard-wrapped text's lines are joined, verse and others' kept."""
+    draft = Draft(text)
+    spans = draft.blocks()
+    width = wrap_width(draft.lines, spans)
+    found = []
+    for first, end in spans:
+        lines = draft.lines[first:end]
+        if width and end - first > 1:
+            lines = join_lines(lines, width)
+        found.append(Block(first + 1, "\n".join(line.rstrip() for line in lines) if len(lines) > 1 else lines[0].rstrip()))
     return found
 
 
 def paragraphs(text: str) -> list[str]:
-    return [block for _, block in _blocks(text)]
+    return [block.text for block in blocks_of(text)]
+
+
+_HEAVY = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
 def weight(text: str) -> int:
     """Length of ``text`` with Han, kana and Hangul counted three: a translation weighs about what its original does."""
-    return len(text) + 2 * len(re.findall(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]", text))
+    return len(text) if text.isascii() else len(text) + 2 * len(_HEAVY.findall(text))
 
 
-def passages(file: str, text: str, cuts: list[int] | None = None) -> list[Passage]:
-    """The passages of a file, in order. ``cuts`` (paragraph indexes) forces the boundaries of a parallel translation."""
-    blocks = _blocks(text)
+_HEAD = re.compile(
+    r"#{1,6}\s|(?:chapter|part|book|prologue|epilogue|act|scene|kapitel|teil|chapitre|partie|capítulo|глава)\b.{0,60}$|第.{1,8}[章回节節幕部巻卷]",
+    re.IGNORECASE,
+)
+
+
+def is_head(text: str) -> bool:
+    """Whether a paragraph is the head of what follows."""
+    return len(text) < 120 and text.count("\n") < 3 and bool(_HEAD.match(text))
+
+
+def passages(file: str, blocks: str | Sequence[Block], cuts: Sequence[int] | None = None, allowed: Collection[int] | None = None) -> list[Passage]:
+    """The passages of a file, in order. ``cuts`` (paragraph indexes) forces the boundaries of a parallel translation; ``allowed`` are those at
+    which a boundary may be. A head goes with what follows it."""
+    if isinstance(blocks, str):
+        blocks = blocks_of(blocks)
     if cuts is None:
-        cuts, gathered = [], 0
-        for index, (_, block) in enumerate(blocks):
-            if not gathered:
-                cuts.append(index)
-            gathered += weight(block)
-            if gathered >= PASSAGE_CHARACTERS:
+        begins, gathered, heads = [], 0, True
+        for index, block in enumerate(blocks):
+            head = is_head(block.text)
+            full = gathered >= PASSAGE_CHARACTERS or (head and gathered >= PASSAGE_CHARACTERS // 2)
+            if not index or (full and not heads and (allowed is None or index in allowed)):
+                begins.append(index)
                 gathered = 0
+            gathered += weight(block.text)
+            heads = head
+        cuts = begins
     ends = [*cuts[1:], len(blocks)]
     return [
-        Passage(file, blocks[first][0], first, "\n\n".join(block for _, block in blocks[first:end]))
+        Passage(file, blocks[first].line, first, "\n\n".join(block.text for block in blocks[first:end]))
         for first, end in zip(cuts, ends, strict=True)
         if first < end
     ]
-
-
-def sibling_key(file: str) -> str:
-    """``tale.en.md`` and ``tale.zh.md`` are translations of each other: both give ``tale``. Other names give themselves."""
-    found = re.fullmatch(r"(.+)\.[a-z]{2,3}(?:-[A-Za-z]{2,4})?\.(?:md|txt)", file)
-    return found[1] if found else file
-
-
-def aligned_passages(texts: dict[str, str]) -> tuple[list[Passage], list[list[int]]]:
-    """All passages of all files, and groups of indexes that must stay on one side of a split.
-
-    Translations with the same number of paragraphs are cut at the same paragraphs and their counterparts grouped; with different
-    numbers the whole family is one group. Passages that share a long paragraph are grouped as well.
-    """
-    families: dict[str, list[str]] = {}
-    for file in texts:
-        families.setdefault(sibling_key(file), []).append(file)
-    found: list[Passage] = []
-    groups: list[list[int]] = []
-    for members in families.values():
-        parts = [passages(members[0], texts[members[0]])]
-        cuts = [passage.first for passage in parts[0]]
-        same = all(len(paragraphs(texts[m])) == len(paragraphs(texts[members[0]])) for m in members)
-        parts += [passages(m, texts[m], cuts if same else None) for m in members[1:]]
-        offsets = []
-        for part in parts:
-            offsets.append(len(found))
-            found += part
-        if len(members) > 1 and same:
-            groups += [[offset + i for offset in offsets] for i in range(len(cuts))]
-        elif len(members) > 1:
-            groups.append(list(range(offsets[0], len(found))))
-    holders: dict[str, list[int]] = {}
-    for index, passage in enumerate(found):
-        for paragraph in {normal(p) for p in passage.text.split("\n\n")}:
-            if weight(paragraph) >= 60:
-                holders.setdefault(paragraph, []).append(index)
-    groups += [indexes for indexes in holders.values() if len(indexes) > 1]
-    return found, groups

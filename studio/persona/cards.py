@@ -97,7 +97,7 @@ def read_card(path: Path) -> Card:
         raw = path.read_bytes()
     except OSError as error:
         raise StudioError(f"The card {path} cannot be read: {error.strerror}.") from error
-    text = _png_card(raw, path) if raw.startswith(PNG) else raw.removeprefix(b"\xef\xbb\xbf")
+    text = card_in_png(raw, path) if raw.startswith(PNG) else raw.removeprefix(b"\xef\xbb\xbf")
     try:
         card = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -108,7 +108,7 @@ def read_card(path: Path) -> Card:
     return Card(card)
 
 
-def _png_card(raw: bytes, path: Path) -> bytes:
+def card_in_png(raw: bytes, path: Path) -> bytes:
     """The JSON in a PNG's ``ccv3`` (preferred) or ``chara`` text chunk."""
     found: dict[str, bytes] = {}
     at = 8

@@ -9,6 +9,7 @@ from studio.errors import StudioError
 from studio.files import read_lines
 from studio.lore import build as lore_build
 from studio.lore import sources
+from studio.lore.checking import check
 from studio.lore.passages import is_hard_wrapped, paragraphs, passages
 from studio.persona.folder import Persona
 from studio.text import normal
@@ -26,13 +27,13 @@ def test_add_reports_every_file(persona: Persona, tmp_path: Path, lore_text: str
     (inbox / "empty.txt").write_text("  \n")
     (inbox / "broken.txt").write_bytes(b"fine\n" + "Ünïcödé 漢字\n".encode() + b"bad \xff\xc3( byte\n")
     (inbox / "binary.txt").write_bytes(b"\0\1\2\xff")
-    (inbox / "picture.pdf").write_bytes(b"%PDF")
+    (inbox / "picture.jpg").write_bytes(b"\xff\xd8")
     (inbox / "legacy.txt").write_bytes(
         ("Az öreg révész még egyszer visszanézett a városra, aztán elindult. Őszintén szólva fűtött a büszkeség. " * 20).encode("cp1250")
     )
     report = sources.add(persona, [inbox])
     assert (report.read, report.kept) == (7, 2)
-    assert report.dropped == {"already here": 1, "empty": 1, "not readable as text": 2, "not a txt or md file": 1}
+    assert report.dropped == {"already here": 1, "empty": 1, "not readable as text": 2, "not a kind of file that is read as lore": 1}
     broken = next(f for f in report.faults if f.file.endswith("broken.txt"))
     assert broken.line == 3 and "UTF-8" in broken.what
     assert "Őszintén" in (persona.lore / "legacy.txt").read_text(encoding="utf-8")
@@ -108,7 +109,7 @@ def test_check_names_file_and_line(persona: Persona, lore_text: str) -> None:
     (persona.lore / "a.txt").write_text("Fine.\n\nA lost \ufffd character.\n\nThis eBook is from Project Gutenberg\n", encoding="utf-8")
     (persona.lore / "b.txt").write_bytes(b"ok\n\xff\n")
     (persona.lore / "c.txt").write_text("")
-    found = {(f.file, f.line) for f in sources.check(persona)}
+    found = {(f.file, f.line) for f in check(persona)}
     assert {("lore/a.txt", 3), ("lore/a.txt", 5), ("lore/b.txt", 2), ("lore/c.txt", 0)} <= found
     with pytest.raises(StudioError, match=r"lore/b\.txt:2"):
         lore_build.build(persona)

@@ -15,6 +15,7 @@ from studio.tui.app import StudioApp
 from studio.tui.help import HelpScreen, help_lines
 from studio.tui.pager import Pager
 from studio.tui.table import ArrowTable, Table
+from studio.tui.turns import Turns
 
 from .places import press, screen_text, settled
 
@@ -23,7 +24,10 @@ SCREENS: dict[str, tuple[str, str, list[type]]] = {
     "welcome": ("studio.tui.screens.welcome", "WelcomeScreen", [Table]),
     "persona": ("studio.tui.screens.persona", "PersonaScreen", [Pager]),
     "lore": ("studio.tui.screens.lore", "LoreScreen", [Table]),
+    "lore-reader": ("studio.tui.screens.lore_reader", "LoreReader", [Pager]),
+    "lore-cleaning": ("studio.tui.screens.lore_cleaning", "CleaningScreen", [Table]),
     "dialogue": ("studio.tui.screens.dialogue", "DialogueScreen", [Table]),
+    "conversation": ("studio.tui.screens.conversation", "ConversationScreen", [Turns]),
     "reader": ("studio.tui.screens.reader", "ReaderScreen", [Pager]),
     "preview": ("studio.tui.screens.preview", "PreviewScreen", [Pager]),
     "train": ("studio.tui.screens.train", "TrainScreen", [Table]),

@@ -1,123 +1,306 @@
-"""Screen 2: the lore, file by file."""
+"""Screen 2: the lore, file by file, and how much of it there is in each language."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from textual import events
 from textual.app import ComposeResult
 from textual.widgets import Static
 
+from studio.errors import StudioError
+from studio.lore.languages import NAMES
 from studio.persona.folder import Persona
 from studio.reports import AddReport, Fault
 from studio.snapshots import Snapshot, all_snapshots
 from studio.tui.actions import bindings_of
+from studio.tui.dialogs import Choice, Choose, Confirm
 from studio.tui.look import Line, content
 from studio.tui.screens.material import MaterialScreen, totals
-from studio.tui.screens.reader import ReaderScreen
 from studio.tui.table import Column, Row, Table
 
-LANGUAGES = {"latin": "Latin", "zh": "Chinese", "ja": "Japanese", "ko": "Korean", "ru": "Cyrillic"}
+if TYPE_CHECKING:
+    from studio.lore.measuring import Lore, Measured
+
+LANGUAGES = {**NAMES, "latin": "Latin"}
+"""As tables say a language told by its script alone."""
+
+TALL = 30
+"""Rows of the terminal from which files and coverage stand below each other."""
 
 
 class LoreFacts(NamedTuple):
-    files: list[dict[str, Any]]
+    lore: Lore
     snapshots: list[Snapshot]
 
 
-def gather(persona: Persona) -> LoreFacts:
-    from studio.lore.sources import stats
-
-    return LoreFacts(stats(persona), all_snapshots(persona, "lore"))
+class Stopped(StudioError):
+    """The person asked for it."""
 
 
-class LoreScreen(MaterialScreen):
+class Stoppable(MaterialScreen):
+    """A screen whose long work tells how far it is in its summary line, and stops when asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopping = threading.Event()
+        self._told = 0.0
+        self._first = 0.0
+
+    def progress(self, what: str, done: int, whole: int) -> None:
+        """Called by the work, in its thread: several times a second it is drawn; a wish to stop is obeyed here."""
+        if self.stopping.is_set():
+            raise Stopped("Stopped; what was finished is whole, the rest is as it was.")
+        now = time.monotonic()
+        if now - self._told > 0.2:
+            self._first = self._first if now - self._told < 3 else now
+            self._told = now
+            if now - self._first > 0.5:
+                self.news(self.show_progress)(f"{what}: {100 * done // max(1, whole)} %   (escape stops)")
+
+    def show_progress(self, text: str) -> None:
+        self.query_one("#summary", Static).update(content([(text, "accent")]))
+
+    def at_work(self) -> bool:
+        return bool(self.studio.busy) and time.monotonic() - self._told < 3
+
+    def action_stop(self) -> None:
+        if not self.at_work():
+            self.say("Nothing is going on here that could be stopped.")
+            return
+        self.stopping.set()
+        self.set_timer(1.5, self.stopping.clear)
+
+    def say(self, sentence: str, bad: bool = False) -> None:
+        super().say(sentence, bad and not sentence.startswith("Stopped;"))
+        if sentence.startswith("Stopped;"):
+            self.stopping.clear()
+            self.refresh_data()
+
+
+class LoreScreen(Stoppable):
     rows_of = "lore"
     kind = "lore"
     noun = "file"
-    what_to_add = "txt or md files: a file, or a folder of them"
+    what_to_add = "books, pages, subtitles, scripts, wikis, lorebooks, cards: a file, a folder or a zip file"
     BINDINGS = bindings_of("lore")
+    DEFAULT_CSS = """
+    LoreScreen #files { height: 1fr; }
+    LoreScreen #coverage { height: auto; max-height: 40%; margin-top: 1; }
+    LoreScreen #coverage:blur > .kind--cursor { background: transparent; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.facts: LoreFacts | None = None
+        self.coverage_alone = False
 
     def body(self) -> ComposeResult:
         yield Static(" ", id="summary", classes="line", markup=False)
         yield Table(
             [
-                Column("file", 0, least=27),
-                Column("words", 9, right=True, keep=6),
-                Column("characters", 10, right=True, keep=2),
-                Column("paragraphs", 10, right=True, keep=1),
-                Column("tokens", 9, right=True, keep=7),
-                Column("language", 8, keep=4),
+                Column("file", 0, least=24),
+                Column("language", 11, keep=5),
+                Column("tokens", 10, right=True, keep=8),
+                Column("characters", 11, right=True, keep=2),
+                Column("repeated", 8, right=True, keep=6),
+                Column("junk", 5, right=True, keep=7),
+                Column("mended", 7, right=True, keep=4),
+                Column("format", 15, keep=3),
+                Column("from", 30, keep=1),
             ],
             empty="Counting …",
+            id="files",
         )
+        yield Table([Column("", 0)], id="coverage")
 
     def on_mount(self) -> None:
-        self.query_one(Table).focus()
+        self.query_one("#files", Table).focus()
+        self._arrange()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._arrange()
+
+    def _arrange(self) -> None:
+        tall = self.size.height >= TALL and bool(self.facts and self.facts.lore.files)
+        files, coverage = self.query_one("#files", Table), self.query_one("#coverage", Table)
+        files.display = tall or not self.coverage_alone
+        coverage.display = tall or self.coverage_alone
+        coverage.styles.max_height = "40%" if tall else "100%"
 
     def refresh_data(self) -> None:
         persona = self.persona
-        self.in_background(lambda: gather(persona), self._show)
+        self.in_background(lambda: gather(persona, self.progress), self._show)
 
     def _show(self, facts: LoreFacts) -> None:
-        table = self.query_one(Table)
-        table.empty = "No lore yet. Press a and give a txt or md file, or a folder of them."
-        table.fill(
-            [
-                Row(
-                    row["file"],
-                    (
-                        row["file"],
-                        f"{row['words']:,}",
-                        f"{row['characters']:,}",
-                        f"{row['paragraphs']:,}",
-                        f"{row['tokens']:,}" if row["tokens"] is not None else ("?", "muted"),
-                        LANGUAGES.get(row["language"], row["language"]),
-                    ),
-                )
-                for row in facts.files
-            ]
-        )
+        self.facts = facts
+        table = self.query_one("#files", Table)
+        table.empty = "No lore yet. Press a and give a file, a folder or a zip file."
+        table.fill([file_row(row) for row in facts.lore.files])
+        self._show_coverage(facts.lore)
+        self._arrange()
         self.query_one("#summary", Static).update(content(self._summary(facts)))
 
+    def _show_coverage(self, lore: Lore) -> None:
+        coverage = self.query_one("#coverage", Table)
+        codes = list(lore.languages)[:12]
+        width = max(10, *(len(LANGUAGES.get(code, code)) for code in codes)) if codes else 10
+        coverage.columns = (
+            Column(f"work ({lore.unit})", 0, least=20),
+            *(Column(LANGUAGES.get(code, code), width, right=True, keep=9 - number // 2) for number, code in enumerate(codes)),
+            Column("translations", 19, keep=3),
+        )
+        coverage.titled = 1
+        whole = max(1, sum(lore.languages.values()))
+        rows = []
+        for work in lore.works:
+            sizes = work[lore.unit]
+            cells = [f"{sizes[code]:,}" if code in sizes else ("–", "muted") for code in codes]
+            rows.append(Row(work["work"], (work["work"], *cells, (KNOWN.get(work["how"], ""), "muted"))))
+        if rows:
+            shares = [(f"{number / whole:.0%}".replace("%", " %"), "muted") for number in list(lore.languages.values())[:12]]
+            rows.insert(0, Row("", (("all", "strong"), *((f"{lore.languages[code]:,}", "strong") for code in codes), "")))
+            rows.insert(1, Row(" ", (("share", "muted"), *shares, "")))
+        coverage.fill(rows)
+
     def _summary(self, facts: LoreFacts) -> Line:
-        if not facts.files:
+        files = facts.lore.files
+        if not files:
             return " "
-        words, characters = (sum(row[key] for row in facts.files) for key in ("words", "characters"))
-        known = all(row["tokens"] is not None for row in facts.files)
-        tokens = [(sum(row["tokens"] for row in facts.files), "tokens")] if known else [("", "tokens unknown until the base is here (key 1, f)")]
-        newest = [("", f"newest snapshot {facts.snapshots[-1].id}" if facts.snapshots else "no snapshot yet (b builds one)")]
-        return totals([(len(facts.files), "files"), (words, "words"), (characters, "characters"), *tokens, *newest])
+        if facts.lore.unit == "tokens":
+            tokens = f"{sum(row.tokens or 0 for row in files):,} tokens"
+        else:
+            tokens = f"{sum(row.characters for row in files):,} characters, tokens unknown until the base is here (key 1, f)"
+        repeated = sum(row.duplicates for row in files)
+        parts: list[tuple[object, str]] = [(len(files), "file" if len(files) == 1 else "files"), ("", tokens)]
+        if repeated:
+            parts.append((repeated, "repeated paragraphs" if repeated > 1 else "repeated paragraph"))
+        parts.append(("", f"newest snapshot {facts.snapshots[-1].id}" if facts.snapshots else "no snapshot yet: b"))
+        return totals(parts)
 
     def adder(self) -> Callable[[Persona, list[Path]], AddReport]:
         from studio.lore.sources import add
 
-        return add
+        return partial(add, progress=self.progress)
 
     def builder(self) -> Callable[[Persona], Snapshot]:
         from studio.lore.build import build
 
-        return build
+        return partial(build, progress=self.progress)
 
     def checker(self) -> Callable[[Persona], list[Fault]]:
-        from studio.lore.sources import check
+        from studio.lore.checking import check
 
         return check
 
     def has_nothing(self) -> bool:
-        return not self.query_one(Table).rows
+        return not self.query_one("#files", Table).rows
+
+    def why_not(self, action: str) -> str:
+        if self.studio.readonly and action in ("drop", "parallel"):
+            return "The app was opened to read only."
+        if action in ("drop", "clean", "coverage", "parallel") and self.is_mounted and self.has_nothing():
+            return "There is no lore yet: press a to add some."
+        if action == "parallel" and self.is_mounted and len(self.query_one("#files", Table).rows) < 2:
+            return "A translation needs two files."
+        return super().why_not(action)
 
     @property
-    def _file(self) -> Path:
-        return self.persona.lore / (self.query_one(Table).key or "")
+    def selected(self) -> str:
+        return self.query_one("#files", Table).key or ""
 
     def action_read(self) -> None:
-        if self.refused("read"):
-            return
-        path = self._file
-        self.app.push_screen(ReaderScreen([(path.name, "strong")], lambda: path.read_text(encoding="utf-8", errors="replace").split("\n"), file=path))
+        if not self.refused("read"):
+            from studio.tui.screens.lore_reader import LoreReader
+
+            self.app.push_screen(LoreReader(self.persona, self.selected))
 
     def action_edit(self) -> None:
         if not self.refused("edit"):
-            self.edit_outside(self._file, self.refresh_data)
+            self.edit_outside(self.persona.lore / self.selected, self.refresh_data)
+
+    def action_clean(self) -> None:
+        if not self.refused("clean"):
+            from studio.tui.screens.lore_cleaning import CleaningScreen
+
+            self.app.push_screen(CleaningScreen())
+
+    def action_coverage(self) -> None:
+        if self.refused("coverage"):
+            return
+        self.coverage_alone = not self.coverage_alone
+        self._arrange()
+        focused = self.query_one("#coverage" if self.coverage_alone else "#files", Table)
+        focused.focus()
+
+    def action_drop(self) -> None:
+        if self.refused("drop"):
+            return
+        persona, name = self.persona, self.selected
+
+        def dropped(kept: list[str]) -> None:
+            self.say(f"{name} is out of the lore; it is kept as sources/{kept[0]}.")
+            self.refresh_data()
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                from studio.lore.sources import drop
+
+                self.in_background(lambda: drop(persona, [name]), dropped)
+
+        self.app.push_screen(Confirm(f"Take {name} out of the lore? What it holds stays in sources/.", "take it out"), answered)
+
+    def action_parallel(self) -> None:
+        if self.refused("parallel") or self.facts is None:
+            return
+        persona, name = self.persona, self.selected
+        spoken = {row.file: LANGUAGES.get(row.language, row.language) for row in self.facts.lore.files}
+
+        def said(groups: list[list[str]]) -> None:
+            self.say("They are read as translations of each other." if groups else "They are no longer said to be translations.")
+            self.refresh_data()
+
+        def chosen(other: str | None) -> None:
+            if other:
+                from studio.lore.parallel import declare
+
+                self.in_background(lambda: declare(persona, [name] if other == name else [name, other], apart=other == name), said)
+
+        others = [Choice(file, file, spoken[file]) for file in spoken if file != name]
+        self.app.push_screen(
+            Choose(f"{name} ({spoken.get(name, '')}) tells the same as", [*others, Choice(name, "nothing", "take it back")], width=44), chosen
+        )
+
+
+KNOWN = {"name": "by their names", "declared": "declared", "recognised": "by their numbers"}
+
+
+def gather(persona: Persona, progress: Callable[[str, int, int], None]) -> LoreFacts:
+    from studio.lore.measuring import measure
+
+    return LoreFacts(measure(persona, progress), all_snapshots(persona, "lore"))
+
+
+def file_row(row: Measured) -> Row:
+    names = [LANGUAGES.get(code, code) for code in row.languages]
+    spoken = names[0] if len(names) == 1 else "+".join(list(row.languages)[:4]) if names else "?"
+    junk = f"{row.junk:.0%}".replace("%", " %") if row.junk >= 0.005 else "<1 %" if row.junk else "–"
+    return Row(
+        row.file,
+        (
+            row.file,
+            spoken,
+            f"{row.tokens:,}" if row.tokens is not None else ("?", "muted"),
+            f"{row.characters:,}",
+            (f"{row.duplicates:,}", "warn") if row.duplicates else ("–", "muted"),
+            (junk, "bad" if row.junk >= 0.2 else "warn" if row.junk >= 0.02 else "muted"),
+            f"{row.changed:,}" if row.changed else ("–", "muted"),
+            (row.format or "by hand", "muted"),
+            (row.source, "muted"),
+        ),
+    )

@@ -51,12 +51,13 @@ def gather(persona: Persona) -> Facts:
     from studio.dialogue.store import shards
     from studio.files import read_lines
     from studio.jobs.runs import all_runs
-    from studio.lore.sources import files, stats
+    from studio.lore.measuring import measure
+    from studio.lore.sources import files
     from studio.persona.cards import read_card
     from studio.preference.store import shards as preference_shards
     from studio.snapshots import all_snapshots
 
-    lore = stats(persona)
+    lore = measure(persona).files
     snapshots = all_snapshots(persona)
     made = all_checkpoints(persona)[1:]
     runs = all_runs(persona)
@@ -85,8 +86,8 @@ def gather(persona: Persona) -> Facts:
         persona=persona,
         base_here=locate_base(persona.manifest.base) is not None,
         lore_files=len(lore),
-        lore_words=sum(row["words"] for row in lore),
-        lore_tokens=sum(row["tokens"] for row in lore) if lore and all(row["tokens"] is not None for row in lore) else None,
+        lore_words=sum(row.words for row in lore),
+        lore_tokens=sum(row.tokens or 0 for row in lore) if lore and all(row.tokens is not None for row in lore) else None,
         rows=sum(_lines(shard) for shard in shards(persona)),
         pairs=sum(_lines(shard) for shard in preference_shards(persona)),
         snapshots={kind: sum(s.kind == kind for s in snapshots) for kind in ("lore", "dialogue", "preference")},
