@@ -1,4 +1,4 @@
-"""``studio dialogue check``."""
+"""``studio dialogue check | clean``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from studio.cli import output
+from studio.errors import UsageError
 from studio.text import count
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ SHOWN = 20
 
 
 def answer(arguments: Namespace, persona: Persona) -> None:
-    {"check": _check}[arguments.action](arguments, persona)
+    {"check": _check, "clean": _clean}[arguments.action](arguments, persona)
 
 
 def _check(arguments: Namespace, persona: Persona) -> None:
@@ -86,6 +87,51 @@ def _rows(finding: Finding, most: int | None) -> None:
             output.say(f"{offender.source}:{offender.line}: {offender.id}: {flag.what}")
     if most is not None and len(finding.offenders) > most:
         output.say(f"… and {len(finding.offenders) - most:,} more rows (with --all)")
+
+
+def _clean(arguments: Namespace, persona: Persona) -> None:
+    from studio.dialogue.checks import load_settings
+    from studio.dialogue.cleaning import carry_out, plan, pseudonyms_path
+    from studio.dialogue.privacy import KINDS
+
+    kinds = list(KINDS) if arguments.redact == ["all"] else [part.strip() for text in arguments.redact for part in text.split(",")]
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise UsageError(f"There is no personal data of the kind {unknown[0]!r}; there are: {', '.join(KINDS)}, all.")
+    checks = [part.strip() for text in arguments.reject for part in text.split(",")]
+    if arguments.pseudonyms and not kinds:
+        kinds = list(KINDS)
+        if not load_settings(persona).names:
+            kinds.remove("name")
+    if not kinds and not checks:
+        raise UsageError("Say what is to be cleaned: --redact mail,phone or --redact all, --pseudonyms, --reject CHECK.")
+    made, stand_ins = plan(persona, kinds, arguments.pseudonyms, checks, counting())
+    done = carry_out(persona, made, stand_ins, counting()) if arguments.apply else []
+    if arguments.json:
+        output.json(
+            {
+                "replaced": made.replaced,
+                "rows_reworded": len(made.texts),
+                "rows_rejected": made.reject,
+                "examples": made.examples,
+                "applied": arguments.apply,
+                "done": done,
+            }
+        )
+        return
+    for example in made.examples:
+        output.say(f"{example.id} turn {example.message + 1}: {example.before} → {example.after}")
+    would = "" if arguments.apply else "would be "
+    if kinds:
+        told = ", ".join(f"{number:,} {kind}" for kind, number in made.replaced.items()) or "nothing"
+        output.say(f"{told} {would}replaced in {count(len(made.texts), 'row')}.")
+    if checks:
+        output.say(f"{count(len(made.reject), 'row')} {would}rejected: kept, and in no build.")
+    if not arguments.apply:
+        output.say("Nothing was changed; do it with --apply.")
+        return
+    output.say("Taken back with: studio dialogue undo. The originals in sources/ and the steps to undo still hold the old words.")
+    if arguments.pseudonyms and made.replaced:
+        output.say(f"Who is who stands in {pseudonyms_path(persona)}.")
 
 
 def _number(value: object) -> str:

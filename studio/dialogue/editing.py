@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,19 @@ class Editor:
         messages[turn] = Message(messages[turn].role, tidy(text), messages[turn].name)
         return self.write(identity, [m for m in messages if m.content])
 
+    def reword(self, texts: Mapping[str, tuple[Sequence[str], Sequence[str]]], what: str, progress: Progress = _silent) -> str:
+        """Give all turns of many rows other texts, at one stroke: ``(before, after)`` by id. Rows that say something else by now stay as they are."""
+
+        def change(shard: Shard, place: int) -> list[Change]:
+            told = shard.value(place)["messages"]
+            before, after = texts[shard.id_at(place)]
+            if [message["content"] for message in told] != list(before):
+                return []
+            messages = [message | {"content": text} for message, text in zip(told, after, strict=True)]
+            return _fields(shard, place, {"messages": messages, "edited": True})
+
+        return self._each(list(texts), change, lambda number: f"{count(number, 'row')}: {what}", progress)
+
     def split(self, identity: str, turn: int) -> tuple[str, list[str]]:
         """Cut a row in two before that turn (from 0); both begin with its system message. What was done, and both ids."""
         row = self.row(identity)
@@ -217,7 +230,8 @@ class Editor:
 
     def _keys(self, ids: Sequence[str]) -> dict[str, int]:
         found = self.index.keys_of(ids) if len(self.index) else {}
-        if len(found) < len(set(ids)) and self.index.refresh():
+        if len(found) < len(set(ids)):
+            self.index.refresh()
             found = self.index.keys_of(ids)
         if missing := [identity for identity in ids if identity not in found]:
             raise StudioError(f"There is no dialogue row {missing[0]!r} in {self.persona.name}.")

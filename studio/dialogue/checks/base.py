@@ -19,6 +19,7 @@ from studio.persona.folder import Persona
 
 if TYPE_CHECKING:
     from studio.checkpoints.templates import Template
+    from studio.dialogue.privacy import Finder
 
 Progress = Callable[[str, int, int], None]
 """Gets what is done, how much of it and of how much (0: not known). What it raises ends the check."""
@@ -105,6 +106,8 @@ class Context:
     progress: Progress = lambda what, done, whole: None
     engine: str = ""
     """Engine that measures surprise."""
+    finder: Finder | None = None
+    """Of personal data: one for all kinds, which looks at a text once."""
 
     def threshold(self, check: Check) -> float:
         return self.changes.get(check.name, self.settings.thresholds.get(check.name, check.threshold))

@@ -57,7 +57,8 @@ class _Overused(Examiner):
         self.rows = 0
         self.least = 0
         self.counts: Counter[tuple[str, ...]] = Counter()
-        self.told: dict[tuple[str, ...], int] = {}
+        self.told: dict[tuple[str, ...], tuple[str, int]] = {}
+        """By the run: the whole phrase it is part of, and the rows it stands in."""
 
     def look(self, time: int, index: int, row: Row) -> Sequence[Flag]:
         runs = _runs(row)
@@ -72,24 +73,45 @@ class _Overused(Examiner):
             self.counts.update(run for run in runs if self.table[hash(run) & (_TABLE - 1)] >= self.least)
             return ()
         return [
-            Flag(self.name, f"“{joined_units(run)}” stands in {rows:,} rows of {self.rows:,}", round(rows / self.rows, 4), number)
+            Flag(self.name, f"“{told[0]}” stands in {told[1]:,} rows of {self.rows:,}", round(told[1] / self.rows, 4), number)
             for run, number in runs.items()
-            if (rows := self.told.get(run, 0))
+            if (told := self.told.get(run))
         ]
 
     def seen(self, time: int) -> None:
         self.least = max(LEAST_ROWS, ceil(self.share * self.rows))
         if time == 2:
-            for run, rows in sorted(self.counts.items(), key=lambda item: (-item[1], item[0])):
-                if rows < self.least or len(self.told) == MOST_RUNS:
-                    break
-                # A run that only goes on from one that is told already, in about as many rows, says nothing new.
-                if not any((run[:-1] == other[1:] or run[1:] == other[:-1]) and self.told[other] - rows <= rows // 5 for other in self.told):
-                    self.told[run] = rows
+            left = {run: rows for run, rows in self.counts.items() if rows >= self.least}
             self.counts.clear()
+            for run, rows in sorted(left.items(), key=lambda item: (-item[1], item[0])):
+                if len(self.told) == MOST_RUNS:
+                    break
+                if run in left:
+                    self.told[run] = (joined_units(_grown(run, rows, left)), rows)
 
     def remarks(self) -> Sequence[str]:
-        return [f"“{joined_units(run)}” in {rows:,} rows" for run, rows in self.told.items()]
+        return [f"“{phrase}” in {rows:,} rows" for phrase, rows in self.told.values()]
+
+
+def _grown(run: tuple[str, ...], rows: int, left: dict[tuple[str, ...], int]) -> list[str]:
+    """The phrase that a run is part of: runs that go on from it in about as many rows, taken out of ``left``."""
+    by_beginning: dict[tuple[str, ...], tuple[str, ...]] = {}
+    by_end: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for other, times in left.items():
+        if rows - times <= rows // 5:
+            by_beginning.setdefault(other[:-1], other)
+            by_end.setdefault(other[1:], other)
+    phrase = list(run)
+    left.pop(run)
+    for step, table in ((1, by_beginning), (-1, by_end)):
+        at = run
+        while (at := table.get(at[1:] if step > 0 else at[:-1], ())) and at in left:
+            left.pop(at)
+            if step > 0:
+                phrase.append(at[-1])
+            else:
+                phrase.insert(0, at[0])
+    return phrase
 
 
 def _runs(row: Row) -> dict[tuple[str, ...], int]:
