@@ -108,9 +108,13 @@ class Index:
         self.folder = persona.dialogue
         self.path = persona.private / "dialogue.sqlite"
         self.layout = Layout((), (), (), 0)
+        self.version = 0
+        """Grows whenever something that changed was read in."""
         self._lock = threading.RLock()
         self._base: sqlite3.Connection | None = None
         self._inode = 0
+        self._others = -1
+        """SQLite's count of what other connections wrote, when the layout was read."""
 
     def __len__(self) -> int:
         return self.layout.size
@@ -333,9 +337,13 @@ class Index:
             except BaseException:
                 base.execute("ROLLBACK")
                 raise
-        before = self.layout
-        self._look(base)
-        return bool(stale or gone) or before.size != self.layout.size
+        # Another studio on this folder may have read in what changed.
+        others = base.execute("PRAGMA data_version").fetchone()[0]
+        if stale or gone or not self.version or others != self._others:
+            self._others = others
+            self._look(base)
+            return True
+        return False
 
     def _look(self, base: sqlite3.Connection | None) -> None:
         """The layout as the database has it."""
@@ -348,6 +356,7 @@ class Index:
                 starts.append(size)
                 size += rows
         self.layout = Layout(numbers, names, starts, size)
+        self.version += 1
 
     def _write(self, base: sqlite3.Connection, found: dict[int, _Stat], progress: Progress) -> None:
         """Read these shards in."""

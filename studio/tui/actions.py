@@ -69,7 +69,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("lore-cleaning", "apply", "s", "do it", "Clean; what stands there now is kept in sources/.", dangerous=True),
     Action("lore-cleaning", "again", "r", "again", "Look through the files again."),
     Action("lore-cleaning", "stop", "escape,x", "", "Stop the looking through or cleaning that is going on."),
-    Action("dialogue", "find", "slash", "filter", 'Show only the rows for which all of a line holds: src:chat -is:rejected len>400 "late again".'),
+    Action("dialogue", "find", "slash", "filter", "Show only the rows for which all of a line holds: src:chat -is:rejected len>400 \"late again\"."),
     Action("dialogue", "read", "enter", "read", "Read the selected conversation whole, turn by turn."),
     Action("dialogue", "accept", "y", "accept", "Accept the marked rows (or the selected one); once more: open again."),
     Action("dialogue", "reject", "x", "reject", "Reject them: kept, and never built; once more: open again."),

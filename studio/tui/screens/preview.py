@@ -54,8 +54,7 @@ class PreviewScreen(StudioScreen):
         manifest, window, index = self.persona.manifest, self.window, self.index
 
         def look() -> Preview:
-            row = window.pages.read([window.place(index)])[0]
-            return preview_row(require_base(manifest.base), row, manifest.character.system_prompt)
+            return preview_row(require_base(manifest.base), window.row(index), manifest.character.system_prompt)
 
         self.in_background(look, self._show, self._cannot)
 
