@@ -139,45 +139,9 @@ def doctor(arguments: Namespace) -> int:
 
 
 def serve(arguments: Namespace, persona: Persona) -> None:
-    from studio.engines import giving_way, servers
-    from studio.engines.sharing import ensure_served
+    from studio.cli.serving import serve as answer
 
-    words = arguments.checkpoints
-    if words in ([], ["status"]):
-        running = servers.running(persona)
-        if arguments.json:
-            output.json([_described(server) for server in running])
-        elif running:
-            output.table(("server", "engine", "address", "models"), [(s.name, s.engine, s.base_url, ", ".join(s.models)) for s in running])
-            output.say(f"Key: the content of {servers.key_file(running[0])}")
-        else:
-            output.say("Nothing is served; start with: studio serve CKPT")
-        if not arguments.json:
-            for note in giving_way.returning():
-                output.say(f"{note.name} ({', '.join(note.checkpoints)}) gave way to {note.run.rpartition('/')[2]} and comes back after it.")
-    elif words[0] == "stop":
-        stopped = [
-            server for server in servers.running(persona) if len(words) == 1 or server.name in words[1:] or set(words[1:]) & set(server.models)
-        ]
-        if not stopped and len(words) > 1:
-            raise StudioError(f"No running server is or has {', '.join(words[1:])}; see: studio serve status")
-        for server in stopped:
-            servers.stop(server)
-        output.say(f"Stopped: {', '.join(server.name for server in stopped)}." if stopped else "Nothing was running.")
-    else:
-        wanted = [get_checkpoint(persona, word) for word in words]
-        served, _ = ensure_served(persona, wanted, arguments.engine, output.progress, arguments.port)
-        unique = list({server.name: server for server in served.values()}.values())
-        if arguments.json:
-            output.json([_described(server) for server in unique])
-            return
-        for server in unique:
-            output.say(f"{', '.join(server.models)} at {server.base_url} (OpenAI API, key in {servers.key_file(server)})")
-        output.say("Stop with: studio serve stop")
-
-
-def _described(server: Server) -> dict[str, Any]:
-    return {"name": server.name, "engine": server.engine, "base_url": server.base_url, "models": server.models, "pid": server.pid}
+    answer(arguments, persona)
 
 
 def _sampler(arguments: Namespace) -> Sampler:

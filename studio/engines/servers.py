@@ -14,17 +14,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from studio.checkpoints.store import Checkpoint, weights_root
+from studio.checkpoints.store import Checkpoint, all_checkpoints, weights_root
 from studio.engines import keys
 from studio.errors import StudioError
 from studio.files import lock, write_atomic, write_json
 from studio.jobs import lease, processes, queue
 from studio.persona.folder import Persona, load_manifest
 from studio.text import one_line
+
+if TYPE_CHECKING:
+    from studio.engines import vllm
 
 Engine = Literal["embedded", "vllm", "external"]
 
@@ -64,6 +67,15 @@ class Server(msgspec.Struct):
     """Where it lives; empty for an external one."""
     run: str = ""
     """Folder of the run that started it; empty if a person did. It goes with the run, unless that is done."""
+
+    root: str = ""
+    """vLLM: id of the checkpoint whose weights it holds; adapters come and go on it."""
+    lora_slots: int = 0
+    """Adapters it has room for."""
+    lora_rank: int = 0
+    """Highest rank of these."""
+    cache_tokens: int = 0
+    """Tokens of conversation it holds together, as it said when it was up; 0 if it did not."""
 
     @property
     def path(self) -> Path:
@@ -164,7 +176,7 @@ def _start_embedded(persona: Persona, families: list[tuple[Checkpoint, list[Chec
         for checkpoint in members
     ]
     with _new_folder(persona, "embedded") as folder:
-        number = _choose_port(port)
+        number = choose_port(port)
         key = key or secrets.token_urlsafe(32)
         write_json(folder / "models.json", {"port": number, "context": context, "models": models})
         # Half the cores: the other half is for the screen and for whoever trains.
@@ -178,17 +190,50 @@ def _start_embedded(persona: Persona, families: list[tuple[Checkpoint, list[Chec
 
 
 def _start_vllm(persona: Persona, root: Checkpoint, members: list[Checkpoint], port: int | None, context: int, share: float, key: str) -> Server:
-    from studio.checkpoints.base import context_length
     from studio.engines import environment, vllm
 
     serving = environment.require()
     adapters = [c for c in members if c.kind == "adapter"]
+    planned = vllm.plan(serving.kind, root, adapters, context, share, adapters_on(persona, root, adapters))
     with _new_folder(persona, "vllm") as folder:
-        number = _choose_port(port)
+        number = choose_port(port)
         key = key or secrets.token_urlsafe(32)
-        argv = vllm.prepare(folder, serving, root, adapters, number, context, share)
+        argv = vllm.prepare(folder, serving, root, adapters, number, planned)
         ids = list(dict.fromkeys([*(c.id for c in members), root.id]))
-        return _launch(folder, "vllm", argv, vllm.variables(serving, folder, key), key, number, ids, min(context, context_length(Path(root.path))))
+        server = _launch(folder, "vllm", argv, vllm.variables(serving, folder, key), key, number, ids, planned.context)
+        server.root, server.lora_slots, server.lora_rank = root.id, planned.slots, planned.rank
+        write_json(folder / "server.json", server)
+        return server
+
+
+def adapters_on(persona: Persona, root: Checkpoint, but: list[Checkpoint]) -> list[Checkpoint]:
+    """The persona's other adapters that sit on these weights: they may be wanted later on."""
+    taken = {c.id for c in but}
+    found = []
+    for c in all_checkpoints(persona):
+        if c.kind == "adapter" and c.id not in taken:
+            try:
+                found += [c] if weights_root(persona, c).id == root.id else []
+            except StudioError:
+                continue  # its parent is gone
+    return found
+
+
+def plans(persona: Persona, checkpoints: list[Checkpoint], context: int = CONTEXT, share: float = 0.9) -> dict[str, vllm.ServePlan]:
+    """How vLLM would be started for these checkpoints, by the id of the weights of each process. StudioError if one would not fit."""
+    from studio.engines import environment, vllm
+
+    families: dict[str, tuple[Checkpoint, list[Checkpoint]]] = {}
+    for checkpoint in checkpoints:
+        if checkpoint.kind != "external":
+            root = weights_root(persona, checkpoint)
+            families.setdefault(root.id, (root, []))[1].append(checkpoint)
+    found = {}
+    for root, members in families.values():
+        adapters = [c for c in members if c.kind == "adapter"]
+        if root.path:
+            found[root.id] = vllm.plan(environment.machine_kind(), root, adapters, context, share, adapters_on(persona, root, adapters))
+    return found
 
 
 def _environment() -> dict[str, str]:
@@ -249,7 +294,8 @@ def _launch(folder: Path, engine: Engine, argv: list[str], environment: dict[str
     return server
 
 
-def _choose_port(asked: int | None) -> int:
+def choose_port(asked: int | None) -> int:
+    """A port that can be listened on: the one asked for, else a free one. StudioError if it is taken."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -351,6 +397,10 @@ def wait_ready(server: Server, progress: Callable[[str], None] = lambda line: No
         alive = is_alive(server)
         if health == 200 and alive:
             server.state = "ready"
+            if server.engine == "vllm":
+                from studio.engines import vllm
+
+                server.cache_tokens = vllm.cache_tokens(tail(server))
             write_json(server.path / "server.json", server)
             return server
         # vLLM says 503 when its engine has died; the embedded engine while it is loading.

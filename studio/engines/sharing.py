@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from studio.checkpoints.store import Checkpoint
-from studio.engines import servers
+from studio.engines import hot, servers
 from studio.engines.servers import Engine, Server
 from studio.persona.folder import Persona
 
@@ -23,7 +23,12 @@ def served_by(persona: Persona, names: Sequence[str], engine: str = "") -> dict[
 
 
 def ensure_served(
-    persona: Persona, wanted: Sequence[Checkpoint], engine: str = "", progress: Progress = lambda line: None, port: int | None = None
+    persona: Persona,
+    wanted: Sequence[Checkpoint],
+    engine: str = "",
+    progress: Progress = lambda line: None,
+    port: int | None = None,
+    context: int = servers.CONTEXT,
 ) -> tuple[dict[str, Server], list[Server]]:
     """A ready server for each checkpoint id, and those of them that were started here. Blocks until they answer.
 
@@ -37,8 +42,15 @@ def ensure_served(
     if missing:
         running = next(iter(found.values())).engine if found else ""
         chosen: Engine = "vllm" if "vllm" in (engine, running) else "embedded"
+        if chosen == "vllm" and port is None:
+            for checkpoint in list(missing):
+                if checkpoint.kind == "adapter" and hot.room_for(persona, checkpoint):
+                    progress(f"Loading {checkpoint.id} into the running server of its base")
+                    found[checkpoint.id] = hot.add(persona, checkpoint)
+                    missing.remove(checkpoint)
+    if missing:
         progress(f"Starting the {chosen} engine")
-        started = servers.start(persona, missing, chosen, port)
+        started = servers.start(persona, missing, chosen, port, context)
     try:
         for server in started:
             servers.wait_ready(server, progress)

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,10 +85,103 @@ def lora_rank(adapters: list[Checkpoint]) -> int:
     raise StudioError(f"vLLM serves LoRA ranks up to {RANKS[-1]}, an adapter has {highest}; merge it, or use the embedded engine.")
 
 
-def prepare(
-    folder: Path, environment: ServingEnvironment, root: Checkpoint, adapters: list[Checkpoint], port: int, context: int, share: float = 0.9
-) -> list[str]:
-    """Write what vLLM is to read into ``folder`` (template, stop tokens) and give its argv. ``context`` in tokens, ``share`` of the GPU."""
+WORKING_BYTES = 1_500_000_000
+"""GPU memory that vLLM takes beside weights and conversations: activations of a prompt, CUDA graphs (0.5 to 1.5 GB seen in start reports)."""
+
+MOST_SLOTS = 8
+"""Most adapters that one batch may mix; each slot is held in memory whether it is used or not."""
+
+SPARE_SLOTS = 4
+"""Up to so many slots are made when the persona has adapters that may be loaded later on."""
+
+LEAST_CONTEXT = 1024
+"""Tokens below which a conversation is none."""
+
+
+class ServePlan(msgspec.Struct, frozen=True):
+    """How a server will be started: told before it is."""
+
+    context: int
+    """Longest conversation in tokens."""
+    asked: int
+    """The length that was asked for."""
+    share: float | None
+    """Of the whole GPU; None on a CPU."""
+    slots: int
+    """Adapters it has room for; 0 without any."""
+    rank: int
+    weights: int
+    """Bytes."""
+    adapters: int
+    """Bytes of the slots."""
+    cache: int
+    """Bytes for conversations."""
+    cache_tokens: int
+    """Tokens these hold."""
+
+    def said(self) -> list[str]:
+        """In words, a line each."""
+        shorter = (
+            f" (asked for {self.asked:,}: the memory holds no more)" if self.context < self.asked and self.cache_tokens <= self.context + 256 else ""
+        )
+        found = [
+            f"Length: {self.context:,} tokens{shorter}; conversations together: about {self.cache_tokens:,} tokens in {size(self.cache)}.",
+            f"Memory: {size(self.weights)} weights" + (f", {self.share:.0%} of the GPU in all." if self.share is not None else ", on the processor."),
+        ]
+        if self.slots:
+            found.append(
+                f"Adapters: room for {self.slots} up to rank {self.rank} ({size(self.adapters)}); more come and go with: studio serve add|remove"
+            )
+        return found
+
+
+def plan(kind: str, root: Checkpoint, adapters: list[Checkpoint], context: int, share: float = 0.9, others: Sequence[Checkpoint] = ()) -> ServePlan:
+    """Length, memory and adapter slots for a server of ``root`` with ``adapters``. ``others`` are adapters that may join it later.
+
+    StudioError if it cannot fit the GPU. A conversation longer than the memory for conversations is made shorter.
+    """
+    weights = Path(root.path)
+    config = model_config(weights)
+    own = context_length(weights)
+    whole = sum(file.stat().st_size for file in weights.glob("*.safetensors"))
+    readable = [other for other in others if (Path(other.path) / "adapter_config.json").is_file()]
+    slots = min(MOST_SLOTS, max(len(adapters), min(SPARE_SLOTS, len(adapters) + len(readable))))
+    rank = lora_rank([*adapters, *readable]) if slots else 0
+    heaviest = max((file.stat().st_size for a in (*adapters, *readable) for file in Path(a.path).glob("adapter_model.safetensors")), default=0)
+    loras = slots * heaviest // 2  # saved in float32, held in 16 bits
+    each = _cache_bytes(config)
+    asked = min(context, own)
+    if kind == "cpu":
+        cache = KV_CACHE_GB * 1024**3
+        each *= 1 if config.get("quantization_config") or bf16_instructions() else 2
+        granted = None
+    else:
+        memory = gpu_memory()
+        if memory is None:
+            return ServePlan(asked, context, None, slots, rank, whole, loras, 0, 0)
+        granted = memory_share(memory, share)
+        cache = int(granted * memory.total) - whole - loras - WORKING_BYTES
+        if cache < each * min(LEAST_CONTEXT, asked):
+            raise StudioError(
+                f"{root.id} does not fit: its weights are {size(whole)}, vLLM works with about {size(WORKING_BYTES + loras)} more, and "
+                f"{size(granted * memory.total)} of the GPU can be had; quantize it, stop what else uses the GPU, or use the embedded engine."
+            )
+    tokens = cache // each
+    return ServePlan(min(asked, max(tokens // 256 * 256, 256)), context, granted, slots, rank, whole, loras, cache, tokens)
+
+
+def _cache_bytes(config: dict[str, Any]) -> int:
+    """Bytes that one token of a conversation takes, in 16 bits: a key and a value in each layer that attends."""
+    heads = int(config.get("num_attention_heads") or 1)
+    head = int(config.get("head_dim") or int(config.get("hidden_size") or 1) // heads)
+    layers = int(config.get("num_hidden_layers") or 1)
+    kinds = config.get("layer_types") or []
+    attending = sum(kind != "linear_attention" for kind in kinds) if kinds else layers
+    return 2 * max(1, attending) * int(config.get("num_key_value_heads") or heads) * head * 2
+
+
+def prepare(folder: Path, environment: ServingEnvironment, root: Checkpoint, adapters: list[Checkpoint], port: int, planned: ServePlan) -> list[str]:
+    """Write what vLLM is to read into ``folder`` (template, stop tokens) and give its argv."""
     weights = Path(root.path)
     _write_inside(folder / "python")
     for file in weights.glob("*.safetensors"):
@@ -104,7 +197,7 @@ def prepare(
         f"--served-model-name={root.id}",
         "--host=127.0.0.1",
         f"--port={port}",
-        f"--max-model-len={min(context, context_length(weights))}",
+        f"--max-model-len={planned.context}",
         # A folder with the stop tokens alone: a checkpoint's own sampling defaults stay out of a comparison.
         f"--generation-config={folder / 'generation'}",
         f"--chat-template={folder / 'template.jinja'}",
@@ -113,12 +206,13 @@ def prepare(
     config = model_config(weights)
     if "vision_config" in config:
         argv.append("--language-model-only")
-    paths = {adapter.id: _fitting(Path(adapter.path), weights, folder / "adapters" / adapter.id) for adapter in adapters}
-    if adapters:
+    paths = {adapter.id: fitting(Path(adapter.path), weights, folder / "adapters" / adapter.id) for adapter in adapters}
+    if planned.slots:
         # vLLM 0.32 on CPU gives a base request that is computed together with an adapter's the *last* adapter slot (index -1,
         # vllm-project/vllm#48421): one slot more than adapters leaves that one empty, which is right.
-        slots = len(adapters) + 1 if environment.kind == "cpu" else min(8, len(adapters))
-        argv += ["--enable-lora", f"--max-lora-rank={lora_rank(adapters)}", f"--max-loras={slots}", "--lora-modules"]
+        argv += ["--enable-lora", f"--max-lora-rank={planned.rank}", f"--max-loras={planned.slots + (environment.kind == 'cpu')}"]
+    if adapters:
+        argv.append("--lora-modules")
         argv += [msgspec.json.encode({"name": a.id, "path": str(paths[a.id]), "base_model_name": root.id}).decode() for a in adapters]
     if "linear_attention" in (config.get("layer_types") or []):
         argv.append("--max-num-seqs=8")  # more "exceeds available Mamba cache blocks" on small cards
@@ -126,16 +220,22 @@ def prepare(
         argv.append("--enforce-eager")
         if not config.get("quantization_config") and not bf16_instructions():
             argv.append("--dtype=float32")
-    elif memory := gpu_memory():
-        argv.append(f"--gpu-memory-utilization={memory_share(memory, share)}")
+    elif planned.share is not None:
+        argv.append(f"--gpu-memory-utilization={planned.share}")
     return argv
+
+
+def cache_tokens(log: str) -> int:
+    """Tokens of conversation that a started server says it holds; 0 if it does not say."""
+    found = re.findall(r"KV cache size: ([\d,]+) tokens", log)
+    return int(found[-1].replace(",", "")) if found else 0
 
 
 INNER = "base_model.model.model."
 """What PEFT puts before the names inside a causal language model."""
 
 
-def _fitting(adapter: Path, weights: Path, copy: Path) -> Path:
+def fitting(adapter: Path, weights: Path, copy: Path) -> Path:
     """The adapter's folder, or a renamed copy that fits; StudioError if none of its layers is in the weights.
 
     vLLM 0.32 ignores an adapter whose names fit nothing, without a word: every reply is then exactly the base's. It happens on a
@@ -201,6 +301,8 @@ def variables(environment: ServingEnvironment, folder: Path, key: str) -> dict[s
         "VLLM_API_KEY": key,
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
+        # Behind the key like everything else: adapters come and go without a restart.
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         # What its processes say to each other stays on this machine too (it binds to the first outside address by default).

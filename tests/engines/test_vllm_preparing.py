@@ -22,9 +22,10 @@ HERE = ServingEnvironment("cpu", Path(sys.prefix), True, "")
 
 def test_the_command_line_has_the_adapters_and_no_key(family: Persona, tmp_path: Path) -> None:
     root, *adapters = chosen(family, "base", "sft-1", "sft-2")
-    argv = vllm.prepare(tmp_path, HERE, root, adapters, 8123, 100_000)
+    argv = vllm.prepare(tmp_path, HERE, root, adapters, 8123, vllm.plan("cpu", root, adapters, 100_000))
     assert {"--host=127.0.0.1", "--port=8123", "--max-model-len=2048", "--enable-lora", "--enforce-eager", "--served-model-name=base"} < set(argv)
     assert "--max-lora-rank=16" in argv, "the ranks are 12"
+    assert "--max-loras=3" in argv, "two, and on a processor one that stays empty"
     modules = [json.loads(word) for word in argv[argv.index("--lora-modules") + 1 :] if word.startswith("{")]
     assert [(m["name"], m["path"]) for m in modules] == [(a.id, a.path) for a in adapters]
     stops = json.loads((tmp_path / "generation" / "generation_config.json").read_bytes())
@@ -45,8 +46,8 @@ def test_an_adapter_on_a_vision_wrapper_gets_the_names_vllm_looks_for(family: Pe
     save_file({name.replace("model.", "model.language_model.", 1): t for name, t in weights.items()}, wrapper / "model.safetensors")
     (adapter,) = chosen(family, "sft-1")
     original = Path(adapter.path)
-    assert vllm._fitting(original, pocket, tmp_path / "copy") == original
-    copy = vllm._fitting(original, wrapper, tmp_path / "copy")
+    assert vllm.fitting(original, pocket, tmp_path / "copy") == original
+    copy = vllm.fitting(original, wrapper, tmp_path / "copy")
     before, after = (load_file(folder / "adapter_model.safetensors") for folder in (original, copy))
     assert len(after) == len(before) > 50
     with safe_open(wrapper / "model.safetensors", "pt") as opened:
@@ -56,7 +57,7 @@ def test_an_adapter_on_a_vision_wrapper_gets_the_names_vllm_looks_for(family: Pe
         assert tensor.equal(before[name.replace("language_model.", "")])
     save_file({"model.other.weight": next(iter(weights.values()))}, wrapper / "model.safetensors")
     with pytest.raises(StudioError, match="vLLM would ignore the adapter"):
-        vllm._fitting(original, wrapper, tmp_path / "copy2")
+        vllm.fitting(original, wrapper, tmp_path / "copy2")
 
 
 @pytest.mark.parametrize(("rank", "told"), [(1, 1), (8, 8), (9, 16), (33, 64), (512, 512)])
@@ -71,3 +72,30 @@ def test_a_rank_that_is_too_high_is_refused(family: Persona, tmp_path: Path) -> 
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 1024}))
     with pytest.raises(StudioError, match="up to 512"):
         vllm.lora_rank([msgspec.structs.replace(adapter, path=str(tmp_path))])
+
+
+def test_the_plan_leaves_room_for_adapters_that_may_come(family: Persona) -> None:
+    root, *adapters = chosen(family, "base", "sft-1", "sft-2")
+    alone = vllm.plan("cpu", root, [], 8192)
+    assert (alone.slots, alone.context, alone.share) == (0, 2048, None) and not any("Adapters" in line for line in alone.said())
+    with_room = vllm.plan("cpu", root, adapters[:1], 8192, others=adapters[1:])
+    assert (with_room.slots, with_room.rank) == (2, 16) and "room for 2 up to rank 16" in with_room.said()[-1]
+
+
+def test_a_conversation_is_as_long_as_the_card_allows(family: Persona, monkeypatch: pytest.MonkeyPatch) -> None:
+    """2,048 tokens are asked for; less and less of the card is free, then too little to begin at all."""
+    (root,) = chosen(family, "base")
+    each = vllm._cache_bytes(json.loads((Path(root.path) / "config.json").read_bytes()))
+    whole = (Path(root.path) / "model.safetensors").stat().st_size
+
+    def planned(tokens: int) -> vllm.ServePlan:
+        wanted = whole + vllm.WORKING_BYTES + each * tokens
+        total = int(wanted / 0.9) + 1
+        monkeypatch.setattr(vllm, "gpu_memory", lambda: vllm.GpuMemory(total, total))
+        return vllm.plan("cuda", root, [], 8192)
+
+    monkeypatch.setattr(vllm, "SPARE_BYTES", 0)
+    assert (planned(10_000).context, planned(1_600).context) == (2048, 1536)
+    assert "the memory holds no more" in planned(1_600).said()[0] and "90% of the GPU" in planned(1_600).said()[1]
+    with pytest.raises(StudioError, match=r"base does not fit: its weights are .*quantize it"):
+        planned(900)
