@@ -6,6 +6,7 @@ tokens, so nothing has to be added to its embeddings. The same text renders trai
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,7 +150,9 @@ def _names(template: Template) -> dict[str, str]:
     return {"bos_token": template.bos_token, "eos_token": template.eos_token}
 
 
+@lru_cache(maxsize=8)
 def _compiled(text: str) -> Any:
+    """The template, compiled once: that takes some milliseconds, and a set has a hundred thousand rows."""
     from jinja2.ext import loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 

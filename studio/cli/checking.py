@@ -52,7 +52,7 @@ def _check(arguments: Namespace, persona: Persona) -> None:
                 ("check", "threshold", "of", "finds"), [(r["check"], _number(r["threshold"]), r["meaning"], r["finds"]) for r in listed], "lr"
             )
         return
-    outcome = run(persona, [part for text in arguments.only for part in text.split(",")], changes, counting())
+    outcome = run(persona, [part for text in arguments.only for part in text.split(",")], changes, counting(), arguments.engine)
     if arguments.json:
         output.json(outcome)
         return
@@ -94,14 +94,13 @@ def _clean(arguments: Namespace, persona: Persona) -> None:
     from studio.dialogue.cleaning import carry_out, plan, pseudonyms_path
     from studio.dialogue.privacy import KINDS
 
-    kinds = list(KINDS) if arguments.redact == ["all"] else [part.strip() for text in arguments.redact for part in text.split(",")]
+    every = [kind for kind in KINDS if kind != "name" or load_settings(persona).names]
+    kinds = every if "all" in arguments.redact else [part.strip() for text in arguments.redact for part in text.split(",")]
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise UsageError(f"There is no personal data of the kind {unknown[0]!r}; there are: {', '.join(KINDS)}, all.")
     checks = [part.strip() for text in arguments.reject for part in text.split(",")]
     if arguments.pseudonyms and not kinds:
-        kinds = list(KINDS)
-        if not load_settings(persona).names:
-            kinds.remove("name")
+        kinds = every
     if not kinds and not checks:
         raise UsageError("Say what is to be cleaned: --redact mail,phone or --redact all, --pseudonyms, --reject CHECK.")
     made, stand_ins = plan(persona, kinds, arguments.pseudonyms, checks, counting())

@@ -309,6 +309,7 @@ def _dialogue_checks(command: Callable[..., ArgumentParser], under: Any) -> None
     check.add_argument("--save", action="store_true", help="keep the thresholds of --set in checks.toml")
     check.add_argument("--all", action="store_true", help="show every row of the checks named with --only (default: the first 20)")
     check.add_argument("--list", action="store_true", help="only say which checks there are, with their thresholds and where these are from")
+    check.add_argument("--engine", default="", choices=("embedded", "vllm"), help="what low-loss and high-loss are measured with")
     clean = command("clean", "Replace personal data, put flagged rows aside: told first, done with --apply, undone with undo.", under)
     clean.add_argument("--redact", action="append", default=[], metavar="KINDS", help="mail, phone, ip, card, iban, name (of checks.toml), or all")
     clean.add_argument("--pseudonyms", action="store_true", help="put the same stand-in for the same thing everywhere, instead of [mail]")

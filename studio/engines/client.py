@@ -245,10 +245,15 @@ async def score_tokens(server: Server, model: str, messages: Sequence[Message], 
         raise StudioError("An outside endpoint cannot score a fixed text; serve the checkpoint with the embedded engine or vLLM.")
     before = await _post(server, f"{server.url}/tokenize", {"model": model, "messages": list(messages), "add_generation_prompt": True})
     after = await _post(server, f"{server.url}/tokenize", {"model": model, "prompt": continuation, "add_special_tokens": False})
-    ids = [*before["tokens"], *after["tokens"]]
     if not after["tokens"]:
         raise StudioError("There is nothing to score: the continuation is empty.")
-    body = {"model": model, "prompt": ids, "echo": True, "logprobs": 1, "max_tokens": 0, "temperature": 0.0}
+    values = await score_ids(server, model, [*before["tokens"], *after["tokens"]])
+    return float(sum(value or 0.0 for value in values[len(before["tokens"]) :])), len(after["tokens"])
+
+
+async def score_ids(server: Server, model: str, ids: Sequence[int]) -> list[float | None]:
+    """Log-probability (natural) of each token after those before it; None for the first, which nothing predicts."""
+    body = {"model": model, "prompt": list(ids), "echo": True, "logprobs": 1, "max_tokens": 0, "temperature": 0.0}
     answer = await _post(server, f"{_v1(server)}/completions", body)
-    values = answer["choices"][0]["logprobs"]["token_logprobs"]
-    return float(sum(values[len(before["tokens"]) : len(ids)])), len(after["tokens"])
+    values: list[float | None] = answer["choices"][0]["logprobs"]["token_logprobs"][: len(ids)]
+    return values
