@@ -156,6 +156,11 @@ def work(path: Path, number: int, leases: list[int] | None, wishes: Wishes) -> N
     write_exit(path, record)
 
 
+def on_a_node() -> bool:
+    """Whether Slurm has started this process."""
+    return "SLURM_JOB_ID" in os.environ
+
+
 def claim(path: Path, number: int, own: int, wishes: Wishes) -> list[int] | None:
     """Take a queued run that was handed to a cluster, its GPUs leased against other jobs of the studio on this node; None if it is not to
     be had any more."""
@@ -222,15 +227,16 @@ def main(arguments: list[str]) -> None:
     if status.state == RUNNING and status.attempts == number:
         try:
             work(path, number, leases, wishes)
-            with ending.changing(path):
-                ending.finish(path)
+            if not (wishes.outside and on_a_node()):  # who asked, and why, Slurm says only when the job is gone; whoever looks then settles it
+                with ending.changing(path):
+                    ending.finish(path)
         except (StudioError, OSError) as error:
             print(f"{path.name}: {error}", file=sys.stderr)  # a full disk, a folder that moved: whoever looks next settles it
     for descriptor in leases or []:
         os.close(descriptor)
     os.close(own)
     # Where the machine goes down or somebody wants quiet nothing new is started by us; on a node of a cluster never.
-    if not wishes.outside and "SLURM_JOB_ID" not in os.environ:
+    if not wishes.outside and not on_a_node():
         control.kick()
 
 

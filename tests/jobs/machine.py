@@ -45,9 +45,9 @@ class Machine:
         (self.home / "config.toml").write_bytes(tomli_w.dumps(wanted).encode())
         os.environ["PYTHONPATH"] = str(ROOT)
 
-    def queue(self, after: str = "", stage: str = "cpt", persona: Persona | None = None, disk: int = 0, **spec: Any) -> Run:
+    def queue(self, after: str = "", stage: str = "cpt", persona: Persona | None = None, disk: int = 0, on: str = "", **spec: Any) -> Run:
         persona = persona or self.persona
-        inputs = Inputs(stage=stage, persona=str(persona.root), parent="base", parent_path=str(persona.root), after=after, disk=disk)
+        inputs = Inputs(stage=stage, persona=str(persona.root), parent="base", parent_path=str(persona.root), after=after, disk=disk, on=on)
         return control.submit(persona, inputs, json.dumps(spec))
 
     def runs(self, persona: Persona | None = None) -> list[Run]:
@@ -82,7 +82,13 @@ class Machine:
             try:
                 if mark in b"\0" + (entry / "environ").read_bytes() + b"\0":
                     words = (entry / "cmdline").read_bytes()
-                    kinds = (("stage.py", "stage"), ("jobs.runner", "runner"), ("jobs.dispatcher", "dispatcher"), ("studio.stages", "stage"))
+                    kinds = (
+                        ("stage.py", "stage"),
+                        ("jobs.runner", "runner"),
+                        ("jobs.dispatcher", "dispatcher"),
+                        ("stages.launcher", "launcher"),
+                        ("studio.stages", "stage"),
+                    )
                     found[int(entry.name)] = next((kind for sign, kind in kinds if sign.encode() in words), "other")
             except OSError:
                 continue
