@@ -158,11 +158,11 @@ def _recognised(texts: dict[str, Sequence[Block]], files: list[str], language: A
         for other in names[place + 1 :]:
             if other in grouped or not _could_match(traits[one], traits[other]):
                 continue
-            if not same_order(traits[one][0], traits[other][0]):
-                continue
             for file in (one, other):
-                codes.setdefault(file, language(file))
-            if codes[other] and codes[other] not in {codes[member] for member in group}:
+                if file not in codes:
+                    codes[file] = language(file)
+            spoken = {codes[member] for member in group}
+            if codes[other] and codes[other] not in spoken and same_order(traits[one][0], traits[other][0]):
                 group.append(other)
         if len(group) > 1:
             groups.append(group)

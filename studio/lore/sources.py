@@ -22,7 +22,6 @@ from studio.lore.readers import APART, MARKDOWN, Reading, Unreadable, read_here,
 from studio.lore.readers.apart import Apart
 from studio.persona.folder import Persona
 from studio.reports import AddReport, Fault
-from studio.text import normal
 
 __all__ = ["Progress", "add", "added_from", "changes_of", "drop", "files", "language", "quiet", "read_text"]
 
@@ -135,7 +134,8 @@ def _keep(
 
 
 def _key(text: str) -> bytes:
-    return blake2b(normal(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    """What a text is known by: its words, however they are spaced."""
+    return blake2b(" ".join(text.split()).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _keep_archive(persona: Persona, path: Path) -> str:

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -37,6 +38,10 @@ class _Answer(msgspec.Struct):
     reason: str = ""
     sentence: str = ""
     line: int = 0
+
+
+def _counter(kind: type, value: Any) -> Any:
+    return Counter(value) if kind is Counter or getattr(kind, "__origin__", None) is Counter else value
 
 
 class Apart:
@@ -69,10 +74,13 @@ class Apart:
         try:
             self._send(process, struct.pack(">Q", len(task)) + task, until)
             (length,) = struct.unpack(">Q", self._receive(process, 8, until))
-            answer = msgspec.msgpack.decode(self._receive(process, length, until), type=_Answer)
+            answer = msgspec.msgpack.decode(self._receive(process, length, until), type=_Answer, dec_hook=_counter)
         except TimeoutError as error:
             self.close()
             raise Unreadable("took too long", f"reading it took more than {self.patience + len(raw) / 100_000:.0f} s and was given up") from error
+        except msgspec.ValidationError:  # a whole answer of another shape is a fault of ours, not of the file
+            self.close()
+            raise
         except (EOFError, BrokenPipeError, msgspec.DecodeError) as error:
             self.close()
             raise Unreadable("damaged file", f"the {reader} library broke on it; the file is damaged or made to do that") from error

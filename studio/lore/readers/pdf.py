@@ -106,19 +106,30 @@ def _without_furniture(pages: list[list[Line]], changed: Counter[str]) -> list[L
     """The lines without page numbers and without first and last lines that come again on other pages (numbers in them not counted)."""
     edges: Counter[str] = Counter()
     for lines in pages:
-        edges.update({_shape(line.text) for line in (*lines[:2], *lines[-2:])})
+        edges.update({shape for _, shape in _edges(lines)})
     least = max(3, len([lines for lines in pages if lines]) // 10)
     kept: list[Line] = []
     for lines in pages:
+        at_edge = dict(_edges(lines))
         for place, line in enumerate(lines):
-            at_edge = place < 2 or place >= len(lines) - 2
-            if at_edge and re.fullmatch(r"[-–—\s]*(?:(?:page|seite|p\.?)\s*)?(?:\d{1,5}|[ivxlc]{1,8})[-–—\s]*", line.text, re.IGNORECASE):
+            if place in at_edge and _PAGE_NUMBER.fullmatch(line.text):
                 changed["page numbers left out"] += 1
-            elif at_edge and edges[_shape(line.text)] >= least and len(line.text) < 120:
+            elif place in at_edge and edges[at_edge[place]] >= least and len(line.text) < 120:
                 changed["running heads left out"] += 1
             else:
                 kept.append(line)
     return kept
+
+
+_PAGE_NUMBER = re.compile(r"[-–—\s]*(?:(?:page|seite|p\.?)\s*)?(?:\d{1,5}|[ivxlc]{1,8})[-–—\s]*", re.IGNORECASE)
+
+
+def _edges(lines: list[Line]) -> list[tuple[int, str]]:
+    """The two highest and two lowest lines of a page, and what they are known by: the outermost without their numbers."""
+    by_height = sorted(range(len(lines)), key=lambda place: -lines[place].top)
+    outer = {*by_height[:1], *by_height[-1:]}
+    inner = {*by_height[1:2], *by_height[-2:-1]} - outer
+    return [*((place, _shape(lines[place].text)) for place in outer), *((place, lines[place].text) for place in inner)]
 
 
 def _shape(text: str) -> str:
@@ -150,7 +161,20 @@ def _paragraphs(lines: list[Line], changed: Counter[str]) -> list[str]:
         else:
             found[-1] = _joined(found[-1], line.text, words, changed)
         before = line
-    return [part.translate({ord(c): "-" for c in _HYPHEN}) if any(c in part for c in _HYPHEN) else part for part in found]
+    compounds = {word for part in found for word in re.findall(r"[^\W\d_]+-[^\W\d_]+", part.casefold())}
+    return [_mended(part, compounds, changed) if any(c in part for c in _HYPHEN) else part for part in found]
+
+
+def _mended(text: str, compounds: set[str], changed: Counter[str]) -> str:
+    """PDFium's marks for hyphens at line ends resolved: the word is one, unless it stands elsewhere with its hyphen."""
+
+    def whole(found: re.Match[str]) -> str:
+        if f"{found[1]}-{found[2]}".casefold() in compounds:
+            return f"{found[1]}-{found[2]}"
+        changed["words broken at line ends joined"] += 1
+        return found[1] + found[2]
+
+    return re.sub(rf"([^\W\d_]+)[{_HYPHEN}]\s?([^\W\d_]+)", whole, text).translate({ord(c): "-" for c in _HYPHEN})
 
 
 def _begins(line: Line, before: Line, left: float, right: float, gap: float, height: float) -> bool:
@@ -173,8 +197,7 @@ def _begins(line: Line, before: Line, left: float, right: float, gap: float, hei
 def _joined(text: str, more: str, words: set[str], changed: Counter[str]) -> str:
     """Two lines of a paragraph as one; a word broken at the line's end is made whole where the whole word stands elsewhere too."""
     if text[-1] in _HYPHEN:
-        changed["words broken at line ends joined"] += 1
-        return text[:-1] + more
+        return text + more
     if broken := re.search(r"([^\W\d_]+)-$", text):
         following = re.match(r"[^\W\d_]+", more)
         if following and following[0][0].islower() and (broken[1] + following[0]).casefold() in words:
