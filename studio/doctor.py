@@ -134,7 +134,6 @@ def _kernels() -> list[Reading]:
         "flash_attn": ("flash attention, packed training without wasted work", "pip install flash-attn --no-build-isolation"),
         "fla": ("flash-linear-attention, needed to pack Qwen3.5", "pip install flash-linear-attention"),
         "causal_conv1d": ("causal-conv1d, needed to pack Qwen3.5", "pip install causal-conv1d --no-build-isolation"),
-        "optimi": ("torch-optimi, bf16 weights with Kahan summation where fp32 does not fit", "pip install torch-optimi"),
     }
     from importlib.util import find_spec
 

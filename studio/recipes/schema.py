@@ -32,6 +32,13 @@ class Training(Struct, kw_only=True, forbid_unknown_fields=True):
             "compensated (Kahan). Plain bf16 weights lose small updates and learn too little."
         ),
     ] = "auto"
+    optimizer: Annotated[
+        Literal["auto", "adamw", "adamw-8bit", "paged-adamw", "paged-adamw-8bit", "adafactor", "lion-8bit"],
+        Meta(
+            description="auto: AdamW, with what precision needs. 8bit: a quarter of its memory, hardly worse. paged: moves to main memory "
+            "where the card is full. adafactor: least memory, other step sizes."
+        ),
+    ] = "auto"
     gradient_checkpointing: Annotated[bool, Meta(description="Recomputes instead of remembering: about a third slower, far less memory.")] = True
     evals_per_epoch: Annotated[int, Meta(ge=1, le=1000, description="How often the validation loss is measured in an epoch.")] = 4
     keep_states: Annotated[int, Meta(ge=1, le=100, description="Resumable trainer states kept on disk at once (the newest ones).")] = 1
@@ -48,9 +55,29 @@ Rank = Annotated[int, Meta(ge=1, le=1024, description="Size of a new adapter. La
 Alpha = Annotated[int, Meta(ge=1, le=4096, description="Strength of a new adapter; twice the rank is the usual choice.")]
 
 
+Variant = Annotated[
+    Literal["plain", "dora", "rslora", "pissa", "olora"],
+    Meta(
+        description="How a new adapter is built. dora: nearer to all weights, a quarter slower. rslora: for ranks of 64 and more, with a lower "
+        "step size. pissa, olora: begin at the weights' main directions, learn faster at first."
+    ),
+]
+
+
 class Texts(Training, kw_only=True, forbid_unknown_fields=True):
     """What the stages have that read one text at a time."""
 
+    method: Annotated[
+        Literal["full", "lora", "qlora"],
+        Meta(
+            description="full: all weights learn, most memory. lora: a small adapter beside them. qlora: the same over weights of 4 bits (NF4), "
+            "a third of the memory, slower, a little less true."
+        ),
+    ] = "lora"
+    rank: Rank = 32
+    alpha: Alpha = 64
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="Share of the adapter switched off at random in each step.")] = 0.0
+    variant: Variant = "plain"
     devices: Annotated[
         int, Meta(ge=1, le=64, description="Cards of this machine that train together, each on its share of the batch. batch is a multiple of it.")
     ] = 1
@@ -60,8 +87,17 @@ class Texts(Training, kw_only=True, forbid_unknown_fields=True):
 
 
 class Cpt(Texts, kw_only=True, forbid_unknown_fields=True):
-    """Continued pre-training on the lore: all weights, every token counts."""
+    """Continued pre-training on the lore: all weights (or a large adapter), every token counts."""
 
+    method: Annotated[
+        Literal["full", "lora", "qlora"],
+        Meta(
+            description="full: all weights learn, what facts need. lora: an adapter of high rank, a quarter of the memory, learns less by heart "
+            "(learning_rate 1e-4). qlora: the same over weights of 4 bits."
+        ),
+    ] = "full"
+    rank: Rank = 128
+    alpha: Alpha = 128
     learning_rate: Annotated[float, Meta(gt=0, lt=1, description="Step size. 1e-5 is timid, 3e-5 learns the lore; higher forgets other things.")] = (
         3e-5
     )
@@ -79,15 +115,12 @@ class Cpt(Texts, kw_only=True, forbid_unknown_fields=True):
 
 
 class Sft(Texts, kw_only=True, forbid_unknown_fields=True):
-    """Supervised fine-tuning on the dialogue: a LoRA adapter, loss on the character's turns alone."""
+    """Supervised fine-tuning on the dialogue: a LoRA adapter (or all weights), loss on the character's turns alone."""
 
     learning_rate: Annotated[float, Meta(gt=0, lt=1, description="Step size. 1e-4 suits LoRA; larger hurt in the reference workflow.")] = 1e-4
     epochs: Annotated[float, Meta(gt=0, le=1000, description="Times the dialogue is read. Past 2 or 3 she starts to recite.")] = 2.0
     batch: Annotated[int, Meta(ge=1, le=4096, description="Conversations a step.")] = 4
     neftune: Annotated[float, Meta(ge=0, le=50, description="Noise on the embeddings. About 5 makes chat livelier; 0 for facts.")] = 5.0
-    rank: Rank = 32
-    alpha: Alpha = 64
-    dropout: Annotated[float, Meta(ge=0, lt=1, description="Share of the adapter switched off at random in each step.")] = 0.0
 
 
 class Preference(Training, kw_only=True, forbid_unknown_fields=True):
@@ -101,6 +134,10 @@ class Preference(Training, kw_only=True, forbid_unknown_fields=True):
         Meta(ge=32, le=1_048_576, description="Longest prompt with its reply in tokens. Longer talks lose their oldest turns, never her reply."),
     ] = 2048
     warmup: Annotated[float, Meta(ge=0, lt=1, description="Share of the steps in which the step size rises from zero.")] = 0.1
+    method: Annotated[
+        Literal["lora", "qlora"],
+        Meta(description="lora: a small adapter beside the weights. qlora: the same over weights of 4 bits (NF4), a third of the memory, slower."),
+    ] = "lora"
     rank: Rank = 32
     alpha: Alpha = 64
 

@@ -14,9 +14,8 @@ from studio.errors import StudioError
 from studio.files import write_json
 from studio.home import bf16_instructions
 from studio.jobs.runs import Inputs
-from studio.recipes.schema import Cpt, Preference, Sft, Training
+from studio.recipes.schema import Cpt, Preference, Sft
 from studio.stages.story import Story
-from studio.text import size
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -68,40 +67,56 @@ def bf16_pays() -> bool:
     return bf16_instructions()
 
 
-def choose_precision(recipe: Training, parameters: int, share: int = 1) -> Precision:
-    """What the recipe's ``precision`` means on this machine. StudioError where it cannot be had.
+PLAIN_BF16 = "plain bf16 weights"
+
+OPTIMIZERS = {
+    "auto": "adamw_torch_fused",
+    "adamw": "adamw_torch_fused",
+    "adamw-8bit": "adamw_8bit",
+    "paged-adamw": "paged_adamw_32bit",
+    "paged-adamw-8bit": "paged_adamw_8bit",
+    "adafactor": "adafactor",
+    "lion-8bit": "lion_8bit",
+}
+"""The recipe's names and the trainer's (transformers 5.17)."""
+
+
+def choose_precision(recipe: Cpt | Sft | Preference, parameters: int, share: int = 1) -> Precision:
+    """What the recipe's ``precision`` and ``optimizer`` mean on this machine. StudioError where it cannot be had.
 
     ``share``: over how many devices the weights are spread.
 
     For LoRA the weights are frozen, so bf16 weights lose nothing; the adapter itself is float32 in every case.
     """
-    optimizer = "adamw_torch_fused"
+    optimizer = OPTIMIZERS[recipe.optimizer]
     wanted = recipe.precision
+    if on_cuda() and not bf16_pays() and wanted.startswith("bf16"):
+        raise StudioError(f"precision = {wanted} needs a GPU that computes in bf16 (RTX 30 and newer); this one does not: use precision = fp32.")
+    if recipe.method == "qlora":
+        pays = bf16_pays() and wanted != "fp32"
+        return Precision("bfloat16" if pays else "float32", pays, optimizer, said="4-bit weights (NF4) under a float32 adapter")
     if wanted == "fp32":
         return Precision("float32", False, optimizer, said="float32 weights and arithmetic")
-    if not isinstance(recipe, Cpt):
+    if recipe.method == "lora":
         if wanted == "auto" and not on_cuda():
             return Precision("float32", bf16_pays(), optimizer, said="float32 weights under the adapter")
+        if wanted == "auto" and not bf16_pays():
+            return Precision("float32", False, optimizer, said="float32 weights under the adapter: this GPU does not compute in bf16")
         return Precision("bfloat16", True, optimizer, said="bf16 weights under a float32 adapter")
     if wanted == "auto":
-        if not on_cuda() or _fits(parameters // share):
+        if not on_cuda() or _fits(parameters // share) or recipe.optimizer != "auto":
             pays = bf16_pays()
             return Precision("float32", pays, optimizer, said=f"float32 weights, {'bf16' if pays else 'float32'} arithmetic")
-        wanted = "bf16-kahan" if importable("optimi") else "bf16-stochastic"
-        if wanted == "bf16-stochastic" and not importable("torchao"):
-            raise StudioError(
-                f"Training all {parameters:,} parameters with float32 weights needs {size(parameters * ADAM_BYTES)} of GPU memory, which is "
-                "not free; install torch-optimi (pip install torch-optimi) for bf16 weights with exact small updates, or take a smaller base."
-            )
+        wanted = "bf16-kahan"
+    if wanted in ("bf16-kahan", "bf16-stochastic") and recipe.optimizer != "auto":
+        raise StudioError(f"precision = {wanted} brings its own optimizer; set optimizer = auto, or precision = fp32 for {recipe.optimizer}.")
     if wanted == "bf16-kahan":
-        if not importable("optimi"):
-            raise StudioError("precision = bf16-kahan needs the package torch-optimi, which is not installed: pip install torch-optimi.")
         return Precision("bfloat16", True, "stable_adamw", said="bf16 weights with Kahan summation")
     if wanted == "bf16-stochastic":
         if not importable("torchao"):
             raise StudioError("precision = bf16-stochastic needs the package torchao, which is not installed: pip install torchao.")
         return Precision("bfloat16", True, "adamw_torch_8bit", "bf16_stochastic_round=True", said="bf16 weights with stochastic rounding")
-    return Precision("bfloat16", True, optimizer, said="plain bf16 weights")
+    return Precision("bfloat16", True, optimizer, said=PLAIN_BF16)
 
 
 def _fits(parameters: int) -> bool:
@@ -157,16 +172,32 @@ def load_transformers_tokenizer(weights: Path, trust: bool) -> Any:
     return tokenizer
 
 
-def load_model(weights: Path, dtype: str, attn: str, trust: bool) -> Any:
-    """The causal language model in a folder; of a vision-language model its text part."""
+def load_model(weights: Path, dtype: str, attn: str, trust: bool, four_bit: bool = False) -> Any:
+    """The causal language model in a folder; of a vision-language model its text part. ``four_bit``: its linear layers as NF4, frozen."""
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            weights, dtype=getattr(torch, dtype), attn_implementation=attn, local_files_only=True, trust_remote_code=trust
+    more: dict[str, Any] = {}
+    if four_bit:
+        from transformers import BitsAndBytesConfig
+
+        more["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=getattr(torch, dtype)
         )
+        if on_cuda():
+            more["device_map"] = {"": 0}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            weights, dtype=getattr(torch, dtype), attn_implementation=attn, local_files_only=True, trust_remote_code=trust, **more
+        )
+        if four_bit:
+            module: Any
+            for module in model.modules():
+                if hasattr(module, "support_avx512bf16_for_cpu"):
+                    # Else the first evaluation repacks the weights for good, and gradients after it are wrong (bitsandbytes 0.50.2, CPU).
+                    module.support_avx512bf16_for_cpu = False
+        return model
     except SafetensorError as error:
         raise StudioError(f"The weights in {weights} are damaged ({error}); fetch or copy the model again.") from error
 
@@ -177,9 +208,9 @@ def load_adapter(model: Any, folder: str, trainable: bool) -> Any:
     return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
 
 
-def with_adapter(model: Any, inputs: Inputs, recipe: Sft | Preference, story: Story) -> Any:
+def with_adapter(model: Any, inputs: Inputs, recipe: Cpt | Sft | Preference, story: Story) -> Any:
     """The model with a trainable adapter: the parent's own if the parent is one, else a new one on all linear layers but the head."""
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
     from transformers import set_seed
 
     if inputs.parent_kind == "adapter":
@@ -189,9 +220,26 @@ def with_adapter(model: Any, inputs: Inputs, recipe: Sft | Preference, story: St
             story.warning(f"The adapter of {inputs.parent} goes on with its own rank {rank}; the recipe's {recipe.rank} is for new ones.")
         return model
     set_seed(recipe.seed)
-    dropout = recipe.dropout if isinstance(recipe, Sft) else 0.0
-    config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=dropout, bias="none")
-    return get_peft_model(model, config)
+    dropout = recipe.dropout if isinstance(recipe, Cpt | Sft) else 0.0
+    variant = recipe.variant if isinstance(recipe, Cpt | Sft) else "plain"
+    if variant in ("pissa", "olora") and recipe.method == "qlora":
+        raise StudioError(f"variant = {variant} needs weights that are not in 4 bits; set method = lora, or variant = plain, dora or rslora.")
+    first: Any = {"pissa": "pissa_niter_4", "olora": "olora"}.get(variant, True)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        target_modules="all-linear",
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=dropout,
+        bias="none",
+        use_dora=variant == "dora",
+        use_rslora=variant == "rslora",
+        init_lora_weights=first,
+    )
+    model = get_peft_model(model, config)
+    if variant in ("pissa", "olora"):
+        model.begun_with = {name: tensor.detach().cpu().clone() for name, tensor in get_peft_model_state_dict(model).items()}
+    return model
 
 
 def whole_weights(model: Any) -> dict[str, Any]:
@@ -226,8 +274,25 @@ def save_adapter(model: Any, folder: Path, weights: Path) -> None:
     model.save_pretrained(folder, save_embedding_layers=False, selected_adapters=["default"])
     (folder / "README.md").unlink(missing_ok=True)
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    if begun := getattr(model, "begun_with", None):
+        _against_the_weights(folder, config, begun)
     config["base_model_name_or_path"] = str(weights.resolve())
     write_json(folder / "adapter_config.json", config)
+
+
+def _against_the_weights(folder: Path, config: dict[str, Any], begun: dict[str, Any]) -> None:
+    """PiSSA and OLoRA take what the adapter begins with out of the weights. So that the saved one sits on the weights as they are on disk,
+    that is put in again with the other sign: an ordinary adapter of twice the rank."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    file = folder / "adapter_model.safetensors"
+    state = {}
+    for name, tensor in load_file(file).items():
+        first = begun[name].to(tensor.dtype)
+        state[name] = torch.cat([tensor, first], 0) if "lora_A" in name else torch.cat([tensor, -first], 1)
+    save_file(state, file, metadata={"format": "pt"})
+    config |= {"r": 2 * config["r"], "lora_alpha": 2 * config["lora_alpha"], "init_lora_weights": True}
 
 
 def save_speech(folder: Path, source: Path, keep_own: bool = False) -> Template:

@@ -22,7 +22,7 @@ from studio.jobs.runs import Run
 from studio.recipes.schema import Dpo, Preference
 from studio.stages import data, pairs
 from studio.stages import model as models
-from studio.stages.adapters import prepare
+from studio.stages.preparing import prepare
 from studio.stages.probing import prepare_probing
 from studio.stages.stopping import StopWish
 from studio.stages.story import Story
@@ -103,7 +103,7 @@ def log_odds(mean_log_probability: torch.Tensor) -> torch.Tensor:
 
 
 def train_preference(run: Run, recipe: Preference, story: Story, wish: StopWish) -> Progress:
-    """Run a DPO or ORPO. Its adapters are in place when the plan's last step is reached."""
+    """Run a DPO or ORPO. Its checkpoints are in place when the plan's last step is reached."""
     inputs = run.inputs
     weights = models.check_source(inputs)
     # The parent's own tokenizer files: for an adapter they lie beside it, with the template it was trained with.

@@ -1,4 +1,4 @@
-"""What SFT, DPO and ORPO share: the model under a trainable adapter, and the checkpoint of that adapter."""
+"""What all trainings share: the model as its method wants it (all weights, an adapter, an adapter over 4 bits), and its checkpoints."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from studio.checkpoints.base import count_parameters
+from studio.errors import StudioError
 from studio.jobs.runs import Run
-from studio.recipes.schema import Preference, Sft
+from studio.recipes.schema import Cpt, Preference, Sft
 from studio.stages import checkpoint
 from studio.stages import model as models
 from studio.stages.story import Story
@@ -25,23 +26,40 @@ class Prepared(NamedTuple):
     """Writes a checkpoint; its name is the run's and this one."""
 
 
-def prepare(run: Run, recipe: Sft | Preference, layout: Layout, weights: Path, speech: Path, rows: int, tokens: int, story: Story) -> Prepared:
-    """Load ``weights`` under the adapter and tell the plan of training on ``rows`` with ``tokens`` an epoch. ``speech`` holds the
-    tokenizer's files that go into each checkpoint."""
+def prepare(run: Run, recipe: Cpt | Sft | Preference, layout: Layout, weights: Path, speech: Path, rows: int, tokens: int, story: Story) -> Prepared:
+    """Load ``weights`` as the recipe's method wants them and tell the plan of training on ``rows`` with ``tokens`` an epoch. ``speech``
+    holds the tokenizer's files that go into each checkpoint."""
     parameters = count_parameters(weights)
-    precision = models.choose_precision(recipe, parameters)
+    full, sharded = recipe.method == "full", isinstance(recipe, Cpt) and recipe.sharded
+    if sharded and not full:
+        raise StudioError(f"sharded = true spreads weights that learn; with method = {recipe.method} set it to false.")
+    precision = models.choose_precision(recipe, parameters, recipe.devices if isinstance(recipe, Cpt) and sharded else 1)
+    if full and precision.said == models.PLAIN_BF16:
+        story.warning("Weights are plain bf16: updates smaller than half a bf16 step are lost and too little is learned; auto is better.")
     story.phase("Loading the model")
-    model = models.load_model(weights, precision.weights, models.attention(precision.autocast), run.inputs.trust_remote_code)
-    model = models.with_adapter(model, run.inputs, recipe, story)
+    attention = models.attention(precision.autocast)
+    model = models.load_model(weights, precision.weights, attention, run.inputs.trust_remote_code, four_bit=recipe.method == "qlora")
+    if full:
+        if run.inputs.parent_kind == "adapter":
+            model = models.load_adapter(model, run.inputs.parent_path, trainable=False).merge_and_unload()
+        model.requires_grad_(True)
+    else:
+        model = models.with_adapter(model, run.inputs, recipe, story)
     plan = make_plan(recipe, layout, rows, tokens)
     story.event("plan", **planned_facts(recipe, plan, model, parameters, precision))
+    own_template = isinstance(recipe, Cpt)
 
     def write(name: str, measured: Measured, counted: Counted) -> None:
+        state = models.whole_weights(model) if full else {}
+
         def files(folder: Path) -> None:
-            models.save_adapter(model, folder, weights)
-            models.save_speech(folder, speech)
+            if full:
+                models.save_weights(model, state, folder)
+            else:
+                models.save_adapter(model, folder, weights)
+            models.save_speech(folder, speech, keep_own=own_template)
 
         metrics = metrics_of(measured, counted, story)
-        checkpoint.write_checkpoint(run, story, f"{run.id}-{name}", "adapter", measured.epoch, counted.tokens, metrics, files)
+        checkpoint.write_checkpoint(run, story, f"{run.id}-{name}", "full" if full else "adapter", measured.epoch, counted.tokens, metrics, files)
 
     return Prepared(model, precision, plan, write)

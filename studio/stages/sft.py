@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: a LoRA adapter learns to speak as the character; only her turns count."""
+"""Supervised fine-tuning: an adapter, or all weights, learn to speak as the character; only her turns count."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from studio.jobs.runs import Run
 from studio.recipes.schema import Sft
 from studio.stages import data
 from studio.stages import model as models
-from studio.stages.adapters import prepare
+from studio.stages.preparing import prepare
 from studio.stages.probing import prepare_probing
 from studio.stages.stopping import StopWish
 from studio.stages.story import Story
@@ -17,7 +17,7 @@ from studio.stages.training import Progress, choose_layout, train_texts
 
 
 def train_sft(run: Run, recipe: Sft, story: Story, wish: StopWish) -> Progress:
-    """Run an SFT. Its adapters are in place when the plan's last step is reached."""
+    """Run an SFT. Its checkpoints are in place when the plan's last step is reached."""
     inputs = run.inputs
     weights = models.check_source(inputs)
     # The parent's own tokenizer files: for an adapter they lie beside it, with the template it was trained with.

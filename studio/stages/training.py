@@ -531,6 +531,11 @@ def train(
     trainer.remove_callback(ProgressCallback)
     trainer.story, trainer.wish, trainer.plan, trainer.run, trainer.keep_states = story, wish, plan, run, recipe.keep_states
     trainer.counted = Counted()
+    if getattr(recipe, "method", "") == "qlora":
+        model: Any = trainer.model
+        for parameter in model.parameters():
+            if parameter.requires_grad:  # TRL (1.16) has made them bf16, in which small updates are lost
+                parameter.data = parameter.data.float()
     trainer.fingerprint = plan.fingerprint() | {"optimizer": precision.optimizer, "weights": precision.weights}
 
     def write(name: str, measured: Measured) -> None:

@@ -73,7 +73,9 @@ def test_a_loss_that_is_no_number(make_run: MakeRun, pocket: Path, tmp_path: Pat
 
 
 def test_a_precision_this_machine_cannot_have(make_run: MakeRun) -> None:
-    assert "pip install torch-optimi" in error_of(make_run("cpt", precision="bf16-kahan"))
+    assert "pip install torchao" in error_of(make_run("cpt", precision="bf16-stochastic"))
+    assert "brings its own optimizer" in error_of(make_run("cpt", "cpt-2", precision="bf16-kahan", optimizer="adamw-8bit"))
+    assert "needs weights that are not in 4 bits" in error_of(make_run("sft", method="qlora", variant="pissa"))
 
 
 def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
