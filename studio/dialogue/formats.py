@@ -188,6 +188,7 @@ def tidy(text: str) -> str:
 def joined(messages: list[Message], changed: Counter[str]) -> list[Message]:
     """The turns tidied: empty ones are dropped, neighbours of one side joined, each counted. Raises BadRow for a system message inside."""
     kept: list[Message] = []
+    texts: list[list[str]] = []
     for message in messages:
         content = tidy(message.content)
         if not content:
@@ -196,10 +197,14 @@ def joined(messages: list[Message], changed: Counter[str]) -> list[Message]:
         if message.role == "system" and kept:
             raise BadRow("system message inside", "a system message stands after the first turn; a chat template cannot place it")
         if kept and kept[-1].role == message.role:
-            kept[-1] = Message(message.role, f"{kept[-1].content}\n\n{content}", message.name)
+            texts[-1].append(content)
+            kept[-1].name = message.name
             changed["turns of one side joined"] += 1
         else:
-            kept.append(Message(message.role, content, message.name))
+            texts.append([content])
+            kept.append(Message(message.role, "", message.name))
+    for message, parts in zip(kept, texts, strict=True):
+        message.content = "\n\n".join(parts)
     return kept
 
 

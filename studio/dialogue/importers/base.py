@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import PurePath
 from typing import Any
 
@@ -222,14 +222,13 @@ class File:
         """The file as one JSON object, its values still unread; None if it is none. Control characters written ``\\x1B`` are mended."""
         if self.json.lstrip()[:1] != b"{":
             return None
-        for raw, repaired in ((self.json, ""), (None, "control characters written \\xNN mended")):
-            try:
-                found = msgspec.json.decode(_escapes(self.json) if raw is None else raw, type=dict[str, msgspec.Raw])
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                continue
-            self.repaired = repaired
+        if found := raw_dict(self.json):
             return found
-        return None
+        mended = _escapes(self.json)
+        found = raw_dict(mended) if mended != self.json else {}
+        if found:
+            self.repaired = "control characters written \\xNN mended"
+        return found or None
 
     @cached_property
     def problem(self) -> str:
@@ -254,7 +253,9 @@ class File:
         if data.lstrip()[:1] not in (b"{", b"["):
             return []
         if self.document is not None:
-            return [json_value(data)] if len(data) < 1_000_000 else []
+            # A large document is an export; looking at its keys is enough.
+            whole = json_value(data, None) if len(data) < 1_000_000 and not self.repaired else None
+            return [] if whole is None else [whole]
         found: list[Any] = []
         for _, value in json_objects(data, 40):
             if not isinstance(value, BadRow):
@@ -329,11 +330,11 @@ class Intake:
 
     def speaker(self, name: str, id_: str = "", hint: str = "") -> str:
         """The key of a speaker; ids are stronger than names. Empty if there is neither."""
-        name = " ".join(strip_marks(name).split())
-        key = id_ or normal(name)
+        name, key = plain_name(name)
+        key = id_ or key
         if not key:
             return ""
-        name = _CONTROL.sub("", name) or id_
+        name = name or id_
         known = self.taken.speakers.get(key)
         if known is None:
             self.taken.speakers[key] = Speaker(key, [name], 0, hint)
@@ -371,12 +372,19 @@ class Intake:
         return Said(speaker, cleaned, self.source, line, at, id_)
 
 
+@lru_cache(maxsize=4096)
+def plain_name(name: str) -> tuple[str, str]:
+    """``(name as it is shown, key)`` of a speaker."""
+    shown = " ".join(_CONTROL.sub("", strip_marks(name)).split())
+    return shown, normal(shown)
+
+
 _MARKS = dict.fromkeys((0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF))
 
 
 def strip_marks(text: str) -> str:
     """``text`` without marks of writing direction, which phones put around names."""
-    return text.translate(_MARKS)
+    return text if text.isascii() else text.translate(_MARKS)
 
 
 def text_of(value: Any) -> str:

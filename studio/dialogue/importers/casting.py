@@ -59,8 +59,7 @@ def cast(speakers: dict[str, Speaker], asked: Asked, persona: str, user: str) ->
         mine, rest = set(rest), []
     roles = dict.fromkeys(hers, "assistant") | dict.fromkeys(mine, "user") | dict.fromkeys(out, "out")
     for key in rest:
-        # A second character of the same service's logs is nobody's user side; nor is anybody when all others are to be left out.
-        roles[key] = "out" if speakers[key].hint == HER or EVERYBODY in asked.leave_out else "user"
+        roles[key] = "out" if EVERYBODY in asked.leave_out else "user"
     words = {"assistant": HER, "out": "out"}
     shown = {s.name: ME if s.key in mine else words.get(roles[s.key], "user") for s in reversed(found)}
     return Cast(roles, {key for key in rest if roles[key] == "user"}, dict(reversed(shown.items())), by)

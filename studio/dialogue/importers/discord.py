@@ -19,10 +19,7 @@ def read(file: File, into: Intake, asked: Asked, roles: Mapping[str, str]) -> No
     channel = file.part("channel")
     identity = id_of(channel.get("id")) if isinstance(channel, dict) else ""
     scene = into.scene(f"discord:{identity}" if identity else "", zoned=True, timed=True)
-    found = file.parts("messages")
-    if not found:
-        into.refuse("no messages", "the list of messages is missing or empty")
-    for number, raw in enumerate(found, 1):
+    for number, raw in enumerate(file.parts("messages"), 1):
         into.read()
         message = json_value(bytes(raw), None)
         author = message.get("author") if isinstance(message, dict) else None

@@ -116,6 +116,7 @@ def metharme_turns(text: str) -> list[Message]:
 def pygmalion_turns(text: str, persona: str, character: str, roles: Mapping[str, str]) -> list[Message]:
     """``You:`` is the user, the persona's own name the character. Lines without a name go on with the turn before."""
     found = [Message("system", persona)] if persona else []
+    texts: list[list[str]] = [[persona]] if persona else []
     names: list[str] = []
     for line in text.strip("\n").split("\n"):
         turn = _TURN.match(line)
@@ -125,11 +126,14 @@ def pygmalion_turns(text: str, persona: str, character: str, roles: Mapping[str,
             role = "assistant"
             names.append(name)
         if turn and role:
-            found.append(Message(role, line[turn.end() :], "" if name.startswith(("<", "{")) else name))
+            found.append(Message(role, "", "" if name.startswith(("<", "{")) else name))
+            texts.append([line[turn.end() :]])
         elif found and found[-1].role != "system":
-            found[-1] = Message(found[-1].role, f"{found[-1].content}\n{line}", found[-1].name)
+            texts[-1].append(line)
         elif line.strip():
             raise BadRow("no speaker", "the first line after <START> says no speaker")
     if not any(message.role != "system" for message in found):
         raise BadRow("no messages", "there is no turn in it")
+    for message, lines in zip(found, texts, strict=True):
+        message.content = "\n".join(lines)
     return found

@@ -47,10 +47,7 @@ def read(file: File, into: Intake, asked: Asked, roles: Mapping[str, str]) -> No
     numbered_ = re.fullmatch(r"message_\d+", file.stem)
     scene = into.scene(f"messenger:{folder}:{path}" if numbered_ or not path else f"messenger:{path}", zoned=True, timed=True)
     found: list[Said] = []
-    listed = file.parts("messages")
-    if not listed:
-        into.refuse("no messages", "the list of messages is missing or empty")
-    for number, raw in enumerate(listed, 1):
+    for number, raw in enumerate(file.parts("messages"), 1):
         into.read()
         message = json_value(bytes(raw), None)
         if not isinstance(message, dict):

@@ -160,5 +160,7 @@ def _take(file: File, taken: Taken, asked: Asked, roles: dict[str, str]) -> None
     if encoding != "utf-8":
         into.changed(f"read as {encoding}, stored as UTF-8")
     format_.read(file, into, asked, roles)
+    if not into.part.read:
+        into.refuse("nothing to read", f"there is nothing in this file that {format_.name or 'a dialogue'} has")
     if file.repaired:
         into.changed(file.repaired)

@@ -54,9 +54,6 @@ def read_characterai(file: File, into: Intake, asked: Asked, roles: Mapping[str,
     character = json_value(bytes(info["character"]), None) if "character" in info else None
     name = text_of(character.get("name") or character.get("participant__name")) if isinstance(character, dict) else ""
     histories = raw_dict((file.document or {}).get("histories")).get("histories")
-    if histories is None:
-        into.refuse("unknown format", "there is no list of histories in this file")
-        return
     number = 0
     for history in raw_list(histories):
         scene = into.scene(placeholders=True)

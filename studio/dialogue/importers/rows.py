@@ -55,7 +55,13 @@ def kind_of(raw: Any) -> str:
 
 
 def looks(file: File) -> bool:
-    return any(kinds(raw) for raw in file.sample)
+    """Whether some record at the beginning has the keys of a row; exports of chats have ``messages`` too, but no roles."""
+    return any(kinds(raw) and _has_roles(raw) for raw in file.sample)
+
+
+def _has_roles(raw: dict[str, Any]) -> bool:
+    listed = raw.get("messages")
+    return "messages" not in raw or (isinstance(listed, list) and (not listed or (isinstance(listed[0], dict) and "role" in listed[0])))
 
 
 def read(file: File, into: Intake, asked: Asked, roles: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -16,8 +17,8 @@ from studio.dialogue.importers.base import Asked, File, Intake, Said, numbered, 
 _TURN = re.compile(r"^(?P<name>[^\s:：\[(\d][^:：\n\[\](){}<>\"]{0,39}?)\s*(?P<aside>[(\[][^)\]\n]{0,80}[)\]])?\s*[:：][ \t]*(?P<text>.*)$")
 _SCENE = re.compile(r"^\s*(?:(?:INT|EXT|I/E)[. ]|(?:ACT|SCENE|CHAPTER|EPISODE)\b|[*#=~_-]{3,}\s*$|(?:\* ){2,})", re.IGNORECASE)
 _DIRECTION = re.compile(r"^\s*(?:\[[^\[\]]*\]|\([^()]*\))\s*$")
-_LEADING = re.compile(r"^(?:\[[^\[\]]{0,200}\]|\([^()]{0,200}\))\s*")
-_TRAILING = re.compile(r"\s*(?:\[[^\[\]]{0,200}\]|\([^()]{0,200}\))$")
+_LEADING = re.compile(r"(?:\[[^\[\]]{0,200}\]|\([^()]{0,200}\))\s*")
+_OPENS = {")": "(", "]": "["}
 
 SPEAKERS = ("speaker", "character", "name", "role", "who", "from", "author", "person", "说话人", "角色", "人物", "sprecher", "personnage")
 TEXTS = ("text", "line", "dialogue", "dialog", "utterance", "message", "content", "quote", "speech", "台词", "对白", "内容", "zeile", "réplique")
@@ -83,24 +84,35 @@ def read_text(file: File, into: Intake, asked: Asked, roles: Mapping[str, str]) 
 
 
 def _say(into: Intake, scene: list[Said], name: str, text: str, line: int) -> None:
-    bare = text.strip()
-    while True:
-        shorter = _TRAILING.sub("", _LEADING.sub("", bare))
-        if shorter == bare:
+    end = len(text.rstrip())
+    start = len(text) - len(text.lstrip())
+    while found := _LEADING.match(text, start, end):
+        into.changed("stage direction cut off")
+        start = found.end()
+    while end > start and text[end - 1] in _OPENS:
+        opened = text.rfind(_OPENS[text[end - 1]], max(start, end - 200), end)
+        if opened < 0:
             break
         into.changed("stage direction cut off")
-        bare = shorter
-    if said := into.said(into.speaker(name), bare, line):
+        end = opened
+        while end > start and text[end - 1].isspace():
+            end -= 1
+    if said := into.said(into.speaker(name), text[start:end], line):
         scene.append(said)
 
 
-def _column(columns: list[str], names: tuple[str, ...]) -> str:
+def _column(columns: tuple[str, ...], names: tuple[str, ...]) -> str:
     lowered = {column.strip().casefold(): column for column in reversed(columns)}
     return next((lowered[name] for name in names if name in lowered), "")
 
 
 def columns_of(found: list[str]) -> tuple[str, str, str]:
     """``(speaker, text, scene)`` columns; empty where there is none."""
+    return _columns(tuple(found))
+
+
+@lru_cache(maxsize=64)
+def _columns(found: tuple[str, ...]) -> tuple[str, str, str]:
     return _column(found, SPEAKERS), _column(found, TEXTS), _column(found, SCENES)
 
 

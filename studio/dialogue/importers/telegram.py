@@ -28,8 +28,6 @@ def read(file: File, into: Intake, asked: Asked, roles: Mapping[str, str]) -> No
         me = id_of(own.get("user_id")) if isinstance(own, dict) else ""
     else:
         chats, me = [document], ""
-    if not any("messages" in chat for chat in chats):
-        into.refuse("no messages", "there is no chat with messages in this file")
     for chat in chats:
         _chat(chat, into, f"user{me}" if me else "")
 

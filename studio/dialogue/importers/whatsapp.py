@@ -6,8 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date
+from functools import lru_cache
 from itertools import pairwise
 
+from studio.dialogue.importers import signal
 from studio.dialogue.importers.base import Asked, File, Intake, Said, numbered, strip_marks
 from studio.dialogue.importers.whatsapp_words import AFTERNOON, ATTACHED, DELETED, EDITED, MEDIA, MORNING
 from studio.errors import StudioError
@@ -21,12 +23,12 @@ _HEAD = re.compile(
     rf"""
     [\ufeff\u200e\u200f\u202a-\u202e]*
     (?P<open>\[)?\s?
-    {_M}(?P<a>\d{{1,4}}){_M}(?P<sign>[-/年]|\.\s?){_M}(?P<b>\d{{1,2}}){_M}(?:[-/月]|\.\s?){_M}(?P<c>\d{{1,4}}){_M}[.日]?
+    {_M}(?P<a>\d{{1,4}}){_M}(?P<sign>[-/年]|[.년]\s?){_M}(?P<b>\d{{1,2}}){_M}(?:[-/月]|[.월]\s?){_M}(?P<c>\d{{1,4}}){_M}[.日일]?
     (?:[,،]?\s+|[,،])(?:klo\s|kl\.?\s|um\s|at\s|às\s|à\s|a\slas\s|v\s)?
     (?:(?P<before>{_HALF})\s?)?
     (?P<hour>\d{{1,2}})[:.](?P<minute>\d{{2}})(?:[:.](?P<second>\d{{2}}))?
-    (?:\s?(?P<after>{_HALF}))?{_M}
-    (?P<end>\]\s?|\s[-–]\s|:\s|\s)
+    (?:\s?(?P<after>{_HALF}))?(?:\sUhr)?{_M}
+    (?P<end>\]\s?|\s[-–]\s|[:,]\s|\s)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -53,11 +55,13 @@ class AmbiguousDates(StudioError):
 class _Line:
     """A message as it stands in the file: its head and all its lines."""
 
-    __slots__ = ("head", "line", "rest", "text")
+    __slots__ = ("head", "line", "lines", "rest")
 
-    def __init__(self, head: re.Match[str], rest: str, line: int) -> None:
-        self.head, self.line, self.rest = head, line, rest
-        self.text = ""
+    def __init__(self, head: re.Match[str], line: int) -> None:
+        self.head, self.line = head, line
+        self.lines = [head.string[head.end() :]]
+        self.rest = ""
+        """All its lines as one text, once they are known."""
 
 
 def head_of(line: str) -> re.Match[str] | None:
@@ -71,6 +75,8 @@ def looks(file: File) -> bool:
     """The first line is a message, and some lines have speakers."""
     if file.suffix in (".json", ".jsonl", ".csv", ".tsv"):
         return False
+    if signal.looks_chat(file) and "\u200e" not in file.text[:60_000] and "whatsapp" not in file.base.casefold():
+        return False
     lines = [line for line in file.text[:60_000].split("\n") if line.strip()][:400]
     heads = [found for line in lines if (found := head_of(line))]
     return bool(heads and head_of(lines[0])) and any(_SPEAKER.match(found.string[found.end() :]) for found in heads)
@@ -79,22 +85,20 @@ def looks(file: File) -> bool:
 def read(file: File, into: Intake, asked: Asked, roles: Mapping[str, str]) -> None:
     messages: list[_Line] = []
     bare = True
-    lost = 0
     for number, line in numbered(file.text):
         if found := head_of(line):
-            messages.append(_Line(found, line[found.end() :], number))
+            messages.append(_Line(found, number))
             bare = bare and found["end"].isspace()
         elif messages:
-            messages[-1].rest += "\n" + line
+            messages[-1].lines.append(line)
         elif line.strip():
-            lost += 1
             into.refuse("before the first message", "this line stands before the first message", number)
     if not bare:
         messages = _without_bare(messages)
     if not messages:
-        if not lost:
-            into.refuse("no messages", "there is no line with a date and a time in this file")
         return
+    for message in messages:
+        message.rest = "\n".join(message.lines)
     order = asked.dates or order_of([(m.head["a"], m.head["b"], m.head["c"]) for m in messages])
     if not order:
         head = messages[0].head
@@ -114,7 +118,7 @@ def _without_bare(messages: list[_Line]) -> list[_Line]:
     kept: list[_Line] = []
     for message in messages:
         if message.head["end"].isspace() and kept:
-            kept[-1].rest += "\n" + message.head.string
+            kept[-1].lines += [message.head.string, *message.lines[1:]]
         else:
             kept.append(message)
     return kept
@@ -135,6 +139,7 @@ def _speakers(messages: list[_Line], confirmed: set[str]) -> set[str]:
     return accepted
 
 
+@lru_cache(maxsize=4096)
 def name_of(text: str) -> str:
     """A speaker's name: without marks of direction and the ``~`` before people who are not in the address book."""
     return " ".join(strip_marks(text).replace("~", " ", 1).split()) if "~" in text[:3] else " ".join(strip_marks(text).split())
@@ -178,7 +183,7 @@ def _message(message: _Line, into: Intake, order: str, names: set[str], often: s
 
 def _reduced(text: str, often: set[str], into: Intake) -> tuple[str, str]:
     """``(why it is dropped, what the person wrote)``."""
-    if last := _LAST_BRACKETED.search(text):
+    if text[-1:] == ">" and (last := _LAST_BRACKETED.search(text)):
         word = last[2].strip().rstrip(".").casefold()
         if word in EDITED or (last[1] and last.start() > 0):
             # The app's own mark at the end: of an edit, or (on iPhones) of a file whose caption stands before it.
