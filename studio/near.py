@@ -68,10 +68,10 @@ def pairs(texts: Sequence[str], threshold: float = THRESHOLD, progress: Progress
 
     A text that is the same as an earlier one is paired with the first such alone, at 1.0, and with nothing else.
     """
-    hashed = _hash_all(texts, threshold, progress)
-    found = [(first, again, 1.0) for again, first in hashed.copies]
+    all_hashed = _hash_all(texts, threshold, progress)
+    found = [(first, again, 1.0) for again, first in all_hashed.copies]
     compare = _Comparison(texts)
-    for i, j in hashed.candidates(progress):
+    for i, j in all_hashed.candidates(progress):
         if (likeness := compare(i, j)) >= threshold:
             found.append((i, j, round(likeness, 4)))
     return sorted(found)
@@ -79,12 +79,12 @@ def pairs(texts: Sequence[str], threshold: float = THRESHOLD, progress: Progress
 
 def clusters(texts: Sequence[str], threshold: float = THRESHOLD, progress: Progress = lambda what, done, whole: None) -> list[list[int]]:
     """Indexes of texts that are linked by pairs at least so alike, each cluster of two or more in order, by its first."""
-    hashed = _hash_all(texts, threshold, progress)
+    all_hashed = _hash_all(texts, threshold, progress)
     groups = Groups(len(texts))
-    for again, first in hashed.copies:
+    for again, first in all_hashed.copies:
         groups.join(again, first)
     compare = _Comparison(texts)
-    for i, j in hashed.candidates(progress):
+    for i, j in all_hashed.candidates(progress):
         if groups.of(i) != groups.of(j) and compare(i, j) >= threshold:
             groups.join(i, j)
     return [group for group in groups.lists() if len(group) > 1]
@@ -103,24 +103,38 @@ def _bands(threshold: float) -> tuple[int, int]:
     return HASHES, 1
 
 
-def _codes(text: str) -> bytes:
+def codes(text: str) -> bytes:
+    """The text's characters in four bytes each, at least one gram of them."""
     return text.ljust(GRAM).encode("utf-32-le", "surrogatepass")
 
 
-def _hashed(codes: ndarray[Any, Any]) -> ndarray[Any, Any]:
+def hashed(characters: ndarray[Any, Any]) -> ndarray[Any, Any]:
     """A 32-bit hash of the gram that begins at each character but the last four."""
     import numpy as np
 
-    last = len(codes) - GRAM + 1
-    hashed = codes[:last].copy()
+    last = len(characters) - GRAM + 1
+    found = characters[:last].copy()
     for place in range(1, GRAM):
-        hashed *= np.uint32(0x9E3779B1)
-        hashed += codes[place : place + last]
+        found *= np.uint32(0x9E3779B1)
+        found += characters[place : place + last]
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):  # MurmurHash3's last steps: every bit then hangs on every other
-        hashed ^= hashed >> np.uint32(shift)
-        hashed *= np.uint32(factor)
-    hashed ^= hashed >> np.uint32(16)
-    return hashed
+        found ^= found >> np.uint32(shift)
+        found *= np.uint32(factor)
+    found ^= found >> np.uint32(16)
+    return found
+
+
+def grams_of(texts: Sequence[str]) -> tuple[ndarray[Any, Any], ndarray[Any, Any]]:
+    """The hashed grams of texts in normal form, one text after the other, and where each text's begin."""
+    import numpy as np
+
+    lengths = np.fromiter((max(len(text), GRAM) for text in texts), np.int64, len(texts))
+    joined = np.frombuffer(b"".join(map(codes, texts)), np.uint32)
+    ends = np.cumsum(lengths)
+    whole = np.ones(len(joined), bool)
+    for back in range(1, GRAM):  # grams that would run from one text into the next
+        whole[ends - back] = False
+    return hashed(joined)[whole[: len(joined) - GRAM + 1]], np.concatenate(([0], np.cumsum(lengths - GRAM + 1)[:-1]))
 
 
 class _Chunk:
@@ -138,14 +152,7 @@ class _Chunk:
         """For each factor (as a row) and text the least product with any gram of the text."""
         import numpy as np
 
-        lengths = np.fromiter((max(len(text), GRAM) for text in self.texts), np.int64, len(self.texts))
-        codes = np.frombuffer(b"".join(map(_codes, self.texts)), np.uint32)
-        ends = np.cumsum(lengths)
-        whole = np.ones(len(codes), bool)
-        for back in range(1, GRAM):  # grams that would run from one text into the next
-            whole[ends - back] = False
-        grams = _hashed(codes)[whole[: len(codes) - GRAM + 1]]
-        starts = np.concatenate(([0], np.cumsum(lengths - GRAM + 1)[:-1]))
+        grams, starts = grams_of(self.texts)
         scratch = np.empty_like(grams)
         least = np.empty((len(factors), len(self.texts)), np.uint32)
         for number, factor in enumerate(factors):
@@ -278,7 +285,7 @@ class _Comparison:
 
         found = self.grams.get(index)
         if found is None:
-            found = np.unique(_hashed(np.frombuffer(_codes(normal(self.texts[index])), np.uint32)))
+            found = np.unique(hashed(np.frombuffer(codes(normal(self.texts[index])), np.uint32)))
             if self.held > _HELD:
                 self.grams, self.held = {}, 0
             self.grams[index] = found

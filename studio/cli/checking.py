@@ -1,4 +1,4 @@
-"""``studio dialogue check | clean``."""
+"""``studio dialogue check | clean | judge | nearest``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from studio.cli import output
 from studio.errors import UsageError
-from studio.text import count
+from studio.text import count, one_line
 
 if TYPE_CHECKING:
     from studio.dialogue.checks import Finding
+    from studio.dialogue.nearest import Near
     from studio.persona.folder import Persona
 
 SHOWN = 20
@@ -21,7 +22,7 @@ SHOWN = 20
 
 
 def answer(arguments: Namespace, persona: Persona) -> None:
-    {"check": _check, "clean": _clean}[arguments.action](arguments, persona)
+    {"check": _check, "clean": _clean, "judge": _judge, "nearest": _nearest}[arguments.action](arguments, persona)
 
 
 def _check(arguments: Namespace, persona: Persona) -> None:
@@ -131,6 +132,65 @@ def _clean(arguments: Namespace, persona: Persona) -> None:
     output.say("Taken back with: studio dialogue undo. The originals in sources/ and the steps to undo still hold the old words.")
     if arguments.pseudonyms and made.replaced:
         output.say(f"Who is who stands in {pseudonyms_path(persona)}.")
+
+
+def _judge(arguments: Namespace, persona: Persona) -> None:
+    from studio.dialogue.judging import judge, judged_path
+
+    made = judge(persona, arguments.url, arguments.model, arguments.limit, counting())
+    if arguments.json:
+        output.json(made)
+        return
+    unread = sum(not one.vocabulary for one in made)
+    output.say(f"{count(len(made), 'row')} judged by {arguments.model}; the marks are in {judged_path(persona)}.")
+    if unread:
+        output.say(f"Of {count(unread, 'row')} the answer could not be read.")
+    output.say("Rows with low marks: studio dialogue check --only judge-vocabulary,judge-prose,judge-context")
+
+
+def _nearest(arguments: Namespace, persona: Persona) -> None:
+    from studio.dialogue.nearest import Nearest, replies_of_vote, reply_of_chat
+
+    if sum(map(bool, (arguments.text, arguments.vote, arguments.chat))) != 1:
+        raise UsageError("Give one of: a text, --vote ID, --chat ID.")
+    if arguments.vote:
+        asked = replies_of_vote(persona, arguments.vote, arguments.side)
+    elif arguments.chat:
+        identity, _, number = arguments.chat.partition(":")
+        if number and not number.isdecimal():
+            raise UsageError(f"--chat takes an id, or an id and the number of her reply as in ID:3, not {arguments.chat!r}.")
+        asked = [reply_of_chat(persona, identity, int(number or 0))]
+    else:
+        asked = [("", "", arguments.text)]
+    held: dict[str, Nearest] = {}
+    told = []
+    for checkpoint, trained_on, reply in asked:
+        snapshot = arguments.snapshot or (trained_on if trained_on.startswith("dialogue-") else "")
+        if snapshot not in held:
+            held[snapshot] = Nearest(persona, snapshot, counting())
+        told.append({"reply": reply, "checkpoint": checkpoint, "snapshot": snapshot, "nearest": held[snapshot].find(reply, arguments.most)})
+    if arguments.json:
+        output.json(told)
+        return
+    for number, one in enumerate(told):
+        if number:
+            output.say()
+        if one["checkpoint"]:
+            output.say(f"{one['checkpoint']} said: {one_line(str(one['reply']))[:300]}")
+        output.say(f"in {one['snapshot'] or 'the dialogue as it is now'}:")
+        near: list[Near] = one["nearest"]  # type: ignore[assignment]
+        if not near:
+            output.say("nothing shares anything with it")
+        for row in near:
+            output.say(f"\n{row.covered:4.0%}  {row.id}  {row.source}:{row.line}  {one_line(row.prompt)[:80]}")
+            output.say(f"      {one_line(marked(row.reply, row.shared))}")
+
+
+def marked(text: str, spans: list[tuple[int, int]]) -> str:
+    """The text with ⟦ ⟧ around these places."""
+    for start, stop in reversed(spans):
+        text = f"{text[:start]}⟦{text[start:stop]}⟧{text[stop:]}"
+    return text
 
 
 def _number(value: object) -> str:

@@ -67,7 +67,7 @@ def _parser() -> ArgumentParser:
     preview.add_argument("row", metavar="ID", nargs="?", default="")
     command("stats", "Counts, lengths, languages.", dialogue)
     _dialogue_checks(command, dialogue)
-    _split(command("build", "Freeze a snapshot, split into train and val.", dialogue))
+    _dialogue_build(command("build", "Freeze a snapshot, mixed and split into train and val.", dialogue))
 
     preference = actions("preference", "Pairs of replies, the better and the worse, for DPO and ORPO.", "list")
     add = command("add", "Add TRL or ShareGPT preference files (JSON lines or one array), or folders of them.", preference)
@@ -315,6 +315,24 @@ def _dialogue_checks(command: Callable[..., ArgumentParser], under: Any) -> None
     clean.add_argument("--pseudonyms", action="store_true", help="put the same stand-in for the same thing everywhere, instead of [mail]")
     clean.add_argument("--reject", action="append", default=[], metavar="CHECKS", help="reject the rows that these checks flag")
     clean.add_argument("--apply", action="store_true", help="do it")
+    judge = command("judge", "Have a language model grade the rows (vocabulary, prose, use of context); they leave this machine.", under)
+    judge.add_argument("--url", required=True, help="an OpenAI-compatible endpoint; its key: STUDIO_EXTERNAL_KEY")
+    judge.add_argument("--model", required=True, help="the model's name there")
+    judge.add_argument("--limit", type=int, default=0, metavar="N", help="at most so many rows, evenly over all (default: all that are left)")
+    near = command("nearest", "From feedback to cause: the training rows nearest to a reply, with what they share.", under)
+    near.add_argument("text", nargs="?", default="", metavar="TEXT")
+    near.add_argument("--vote", default="", metavar="ID", help="the replies of this vote or round that were not called best")
+    near.add_argument("--side", type=int, default=0, metavar="N", help="of --vote: this side (from 1)")
+    near.add_argument("--chat", default="", metavar="ID[:N]", help="her last reply in this chat, or her Nth")
+    near.add_argument("--snapshot", default="", metavar="ID", help="look in this snapshot (default: what the reply's checkpoint was trained on)")
+    near.add_argument("--most", type=int, default=10, metavar="N", help="rows shown for each reply (default 10)")
+
+
+def _dialogue_build(parser: ArgumentParser) -> None:
+    parser.add_argument("--split", default="", choices=("rows", "time", "source", "group"), help="what is held out (default: rows)")
+    parser.add_argument("--ratio", action="append", default=[], metavar="KIND=SHARE", help="src:NAME, lang:CODE, tag:NAME or is:synthetic")
+    parser.add_argument("--val", type=float, help="share held out for validation (default 0.1)")
+    parser.add_argument("--seed", type=int)
 
 
 def _split(parser: ArgumentParser) -> None:

@@ -120,8 +120,14 @@ def dialogue(arguments: Namespace, persona: Persona) -> int | None:
         case "formats":
             importing.formats(arguments.json)
         case "build":
-            built(build.build(persona, arguments.val, arguments.seed), arguments.json)
-        case "check" | "clean" | "nearest":
+            from studio.dialogue.mixing import read_ratio
+
+            ratios = dict(read_ratio(text) for text in arguments.ratio) or None
+            told = build.build(persona, arguments.val, arguments.seed, arguments.split, ratios, browsing.progress)
+            built(told, arguments.json)
+            if not arguments.json:
+                output.say(f"  its data card: {persona.snapshots / told.id / 'card.md'}")
+        case "check" | "clean" | "judge" | "nearest":
             checking.answer(arguments, persona)
         case "stats":
             facts(checks.stats(persona), arguments.json)

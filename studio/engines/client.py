@@ -183,6 +183,34 @@ def _v1(server: Server) -> str:
     return server.base_url.rstrip("/")
 
 
+class Whole(msgspec.Struct, frozen=True):
+    """A reply that was waited for."""
+
+    text: str
+    finish_reason: str
+
+
+async def ask_json(server: Server, model: str, messages: Sequence[Message], schema: dict[str, Any], sampler: Sampler) -> Whole:
+    """One reply in the form of a JSON schema, as far as the endpoint can hold a model to one; where it refuses to, a plain reply.
+
+    What comes must be checked all the same: some endpoints take ``response_format`` and do nothing with it.
+    """
+    body = {"model": model, "messages": list(messages), "stream": False} | sampler.body(server.engine)
+    wanted = {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}}
+    path = f"{_v1(server)}/chat/completions"
+    try:
+        answer = await _post(server, path, body | wanted)
+    except StudioError as refused:
+        if "(400)" not in str(refused) and "(422)" not in str(refused):
+            raise
+        answer = await _post(server, path, body)
+    try:
+        choice = answer["choices"][0]
+        return Whole(str(choice["message"].get("content") or ""), str(choice.get("finish_reason") or ""))
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise StudioError(f"{server.name} answered in a form that is not the OpenAI API's; check the address.") from error
+
+
 async def count_tokens(server: Server, model: str, messages: Sequence[Message]) -> int:
     """Tokens of the conversation as the model reads it, the beginning of the reply included."""
     counted = await _post(server, f"{server.url}/tokenize", {"model": model, "messages": list(messages), "add_generation_prompt": True})

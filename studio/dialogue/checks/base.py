@@ -108,6 +108,8 @@ class Context:
     """Engine that measures surprise."""
     finder: Finder | None = None
     """Of personal data: one for all kinds, which looks at a text once."""
+    marks: dict[tuple[str, str], dict[str, float]] | None = None
+    """What judges said, read once."""
 
     def threshold(self, check: Check) -> float:
         return self.changes.get(check.name, self.settings.thresholds.get(check.name, check.threshold))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from studio.dialogue import flags
-from studio.dialogue.checks import grammar, likeness, litter, losses, personal, tongue, turns, wording
+from studio.dialogue.checks import grammar, likeness, litter, losses, opinions, personal, tongue, turns, wording
 from studio.dialogue.checks.base import Check, Context, Examiner, Progress, load_settings, settings_path
 from studio.dialogue.flags import Flag, Flagged, text_of
 from studio.dialogue.store import Row
@@ -17,7 +17,7 @@ from studio.persona.folder import Persona
 from studio.reports import Fault
 
 CHECKS: dict[str, Check] = {
-    check.name: check for family in (turns, likeness, wording, tongue, litter, grammar, personal, losses) for check in family.CHECKS
+    check.name: check for family in (turns, likeness, wording, tongue, litter, grammar, personal, losses, opinions) for check in family.CHECKS
 }
 """All checks by name, in the order in which they are told."""
 
