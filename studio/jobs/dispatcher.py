@@ -104,6 +104,8 @@ class Dispatcher:
         """What a run needs and is not there, and whether waiting cannot mend it."""
         from studio import launch
 
+        if not os.access(run.path, os.W_OK):
+            return "Waiting: its folder cannot be written; check the folder's permissions.", False
         return launch.why_not_now(run)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -55,6 +56,8 @@ def read_result(path: Path) -> Result | None:
 def changing(path: Path) -> Any:
     """The lock under which a run's state is changed. StudioError if the folder is gone (and it is not made anew by locking in it)."""
     still_there(path)
+    if not os.access(path, os.W_OK):
+        raise StudioError(f"{path} cannot be written; check the folder's permissions, or whether its disk was mounted read-only.")
     return lock(path / "state.lock")
 
 
@@ -116,7 +119,9 @@ def _interrupted(run: Run, attempt: Attempt | None, record: Exit, ended: float) 
     rebooted = attempt is not None and attempt.runner.boot != processes.boot_id() and run.inputs.on != executors.SLURM
     asked = record.outside or record.code in ASKED
     advanced = attempt is not None and step > attempt.step
-    if attempt is None:
+    if not os.access(run.path, os.W_OK):
+        what = "Its folder cannot be written any more; check the folder's permissions"
+    elif attempt is None:
         what = "It was not started yet when its supervisor was killed"
     elif elsewhere:
         what = f"It {elsewhere}"

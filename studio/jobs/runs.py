@@ -103,6 +103,13 @@ class Run(msgspec.Struct, frozen=True):
 
 def create_run(persona: Persona, inputs: Inputs, recipe_toml: str) -> Run:
     """A new run folder ``STAGE-N``, N one above the highest run of the persona; state ``queued``."""
+    try:
+        return _create_run(persona, inputs, recipe_toml)
+    except OSError as error:
+        raise StudioError(f"No run was added: {persona.runs} cannot be written ({error.strerror}); check the folder's permissions.") from error
+
+
+def _create_run(persona: Persona, inputs: Inputs, recipe_toml: str) -> Run:
     with persona.exclusive():
         persona.runs.mkdir(exist_ok=True)
         taken = [int(p.name.rpartition("-")[2]) for p in persona.runs.iterdir() if p.name.rpartition("-")[2].isdigit()]

@@ -41,7 +41,7 @@ class Machine:
         """Write ``config.toml``: the light stage, and what is said in tables of it."""
         import tomli_w
 
-        wanted = {"jobs": {"launcher": [sys.executable, str(STAGE)]}, **tables}
+        wanted = {"jobs": {"launcher": [sys.executable, str(STAGE)]}} | tables
         (self.home / "config.toml").write_bytes(tomli_w.dumps(wanted).encode())
         os.environ["PYTHONPATH"] = str(ROOT)
 

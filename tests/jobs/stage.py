@@ -120,6 +120,7 @@ def train(run: Run, spec: dict[str, Any], story: Story, wish: StopWish, device: 
     step, value = (state[1].step, int((state[0] / "value").read_text())) if state else (0, 1)
     story.event("resume", step=step) if state else story.phase("Training")
     start_children(spec.get("children", []), device)
+    held: list[bytearray] = []
     wish.patient = True
     while step < steps:
         time.sleep(float(spec.get("seconds", 0.01)))
@@ -127,6 +128,8 @@ def train(run: Run, spec: dict[str, Any], story: Story, wish: StopWish, device: 
         value = following(value, step)
         story.event("step", step=step, loss=value)
         story.status(step=step, steps=steps)
+        if spec.get("eat") and step == 3:
+            held.append(bytearray(os.urandom(1 << 16) * (int(spec["eat"]) >> 16)))
         if spec.get("crash_at") == step:
             raise ValueError("the loss has left the building")
         if spec.get("exit_at") == step:
