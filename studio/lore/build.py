@@ -8,7 +8,8 @@ from typing import Any
 
 from studio.errors import StudioError
 from studio.files import sha256_file
-from studio.lore.parallel import aligned_passages, declared, families
+from studio.lore.measuring import works_of
+from studio.lore.parallel import aligned_passages
 from studio.lore.passages import Block, Passage, blocks_of
 from studio.lore.repeats import LIKENESS, LONG, NEAR, weight
 from studio.lore.sources import Progress, files, quiet
@@ -28,7 +29,7 @@ def build(persona: Persona, val_share: float = VAL_SHARE, seed: int = 17, progre
     texts = read_blocks(persona, progress)
     if not texts:
         raise StudioError(f"There is no lore in {persona.name} yet; add some with: studio lore add PATH.")
-    works = families(texts, declared(persona))
+    works = works_of(persona, texts)
     aligned = aligned_passages(texts, works)
     found, repeated = _said_once(aligned.passages)
     kept = [i for i, passage in enumerate(found) if passage.text]

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from studio.lore.cleaning import ALWAYS, LINK, clean, is_symbols
-from studio.lore.parallel import aligned_passages, declared, families
+from studio.lore.measuring import works_of
+from studio.lore.parallel import aligned_passages
 from studio.lore.passages import Block, blocks_of
 from studio.lore.repeats import Repeats, find
 from studio.lore.sources import Progress, files, quiet
@@ -47,7 +48,7 @@ def check(persona: Persona, progress: Progress = quiet) -> list[Fault]:
         texts[name] = blocks_of(text)
         faults += _faults_in(f"lore/{name}", text, texts[name])
     faults += _repeated(find(texts, progress=progress))
-    aligned = aligned_passages(dict(texts), works := families(dict(texts), declared(persona)))
+    aligned = aligned_passages(texts, works := works_of(persona, texts))
     for work in works:
         if work.name in aligned.loose:
             faults.append(

@@ -91,15 +91,23 @@ class Draft:
         before = "\n".join(self.lines[first:end])
         if before.strip():
             self.note(step, self.origin[first], before, "")
+        if end < len(self.lines) and not self.lines[end].strip() and (not first or not self.lines[first - 1].strip()):
+            end += 1  # the blank line that set it apart
         self.lines[first:end] = []
         self.origin[first:end] = []
 
-    def drop_all(self, indexes: Collection[int], step: str) -> None:
-        """Leave out lines one by one, many at once."""
-        gone = set(indexes)
-        for index in sorted(gone):
+    def drop_all(self, indexes: Collection[int], step: str, blanks: Collection[int] = ()) -> None:
+        """Leave out lines one by one, many at once, and the blank lines ``blanks`` with them."""
+        gone = {*indexes, *blanks}
+        for index in sorted(indexes):
             self.note(step, self.origin[index], self.lines[index], "")
-        kept = [i for i in range(len(self.lines)) if i not in gone]
+        kept: list[int] = []
+        for index, line in enumerate(self.lines):
+            after_gap = index - 1 in gone and not line.strip() and (not kept or not self.lines[kept[-1]].strip())
+            if after_gap:
+                gone.add(index)
+            elif index not in gone:
+                kept.append(index)
         self.lines, self.origin = [self.lines[i] for i in kept], [self.origin[i] for i in kept]
 
     def blocks(self) -> list[tuple[int, int]]:
@@ -258,6 +266,13 @@ _WIKI_LINE = re.compile(
     r"|Diese Seite wurde zuletzt|Sign in to edit\b|View (?:source|history)\s*$|Advertisement\s*$|\[?(?:edit|bearbeiten|编辑|編集)\]?\s*$)",
     re.IGNORECASE,
 )
+_WIKI_SURE = re.compile(
+    r"\s*(?:Retrieved from [\"“]|This page was last (?:edited|modified)|From Wikipedia, the free|Community content is available under"
+    r"|Text is available under the Creative|(?:取自|检索自)[“\"]|本页面最后(?:编辑|修订)|この(?:ページ|項目)の最終更新|Diese Seite wurde zuletzt)",
+    re.IGNORECASE,
+)
+"""One such line is enough; of the others three are wanted, or an edit mark: people write "Category: …" themselves."""
+
 _EDIT = re.compile(
     r"\s?\[\s?(?:edit(?: \| edit source| source)?|Bearbeiten(?: \| Quelltext bearbeiten)?|编辑(?:源代码)?|編集|modifier(?: le code)?|editar)\s?\]",
     re.IGNORECASE,
@@ -268,8 +283,7 @@ _MARK = re.compile(r"(?<=[\w.,;:!?)”\"'。，！？」』])\[(?:\d{1,3}|[a-z]|
 def _wiki(draft: Draft) -> None:
     gone = [i for i, line in enumerate(draft.lines) if len(line) < 400 and _WIKI_LINE.match(line)]
     edits = [i for i, line in enumerate(draft.lines) if "[" in line and _EDIT.search(line)]
-    certain = bool(edits) or any(len(draft.lines[i].split()) > 2 for i in gone)
-    if not certain:
+    if not edits and len(gone) < 3 and not any(_WIKI_SURE.match(draft.lines[i]) for i in gone):
         return
     for index in edits:
         draft.edit(index, _EDIT.sub("", draft.lines[index]), "wiki")
@@ -294,12 +308,7 @@ def _pages(draft: Draft) -> None:
     inside = [i for i in numbers if _goes_on(draft.lines, i)]
     if len(inside) < 0.25 * len(numbers):
         return
-    joined = {j for i in inside for j in _blank_around(draft.lines, i)}
-    draft.drop_all(numbers, "pages")
-    shift = sorted(numbers)
-    for j in sorted(joined, reverse=True):
-        place = j - bisect_left(shift, j)
-        del draft.lines[place], draft.origin[place]
+    draft.drop_all(numbers, "pages", {j for i in inside for j in _blank_around(draft.lines, i)})
 
 
 def _goes_on(lines: list[str], index: int) -> bool:
@@ -346,6 +355,7 @@ def _furigana(draft: Draft) -> None:
 
 _ITEM = re.compile(r"\s*(?:[-*•◦▪‣+]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+\S")
 _KEPT_LINE = re.compile(r"\s*(?:#{1,6}\s|\||>|```|~~~|:::)|\t|.*\t.*\t")
+_SENTENCE_END = re.compile('[.!?…:。！？：”"’』」）)*—-]\\s*$')
 _CJK_EDGE = re.compile("[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]")
 
 
@@ -361,7 +371,14 @@ def wrap_width(lines: list[str], blocks: list[tuple[int, int]]) -> int:
         return wide
     sample = "".join(lines[first] for first, _ in blocks[:200])
     han = len(re.findall("[\u3040-\u30ff\u3400-\u9fff]", sample)) > 0.5 * max(1, len(sample))
-    if han and 15 <= middle <= 60 and sum(width >= wide - 2 for width in inner) > 0.7 * len(inner) and inner[-1] <= wide + 3:
+    ended = sum(bool(_SENTENCE_END.search(line)) for first, end in blocks for line in lines[first : end - 1])
+    if (
+        han
+        and ended < 0.5 * len(inner)
+        and 15 <= middle <= 60
+        and sum(width >= wide - 2 for width in inner) > 0.7 * len(inner)
+        and inner[-1] <= wide + 3
+    ):
         return wide
     return 0
 
@@ -444,9 +461,6 @@ def glued(before: str, after: str) -> str:
     if _CJK_EDGE.match(before[-1]) and _CJK_EDGE.match(after[0]):
         return before + after
     return f"{before} {after}"
-
-
-_SENTENCE_END = re.compile('[.!?…:。！？：”"’』」）)*—-]\\s*$')
 
 
 def _paragraphs(draft: Draft) -> None:

@@ -6,7 +6,7 @@ A file is measured once: its figures are kept in ``.studio/lore-facts.json`` und
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from studio.errors import StudioError
 from studio.files import write_atomic
 from studio.lore.cleaning import LINK, is_symbols
 from studio.lore.languages import languages_of
-from studio.lore.parallel import Family, declared, families
+from studio.lore.parallel import Family, Traits, anchors, declared, families, traits_of
 from studio.lore.passages import Block, blocks_of, weight
 from studio.lore.repeats import LONG
 from studio.lore.sources import Progress, files, histories, quiet, read_text
@@ -26,7 +26,7 @@ from studio.persona.folder import Persona
 from studio.snapshots import count_tokens
 from studio.text import normal
 
-VERSION = 1
+VERSION = 2
 """Of the figures kept; older ones are measured again."""
 
 
@@ -45,6 +45,8 @@ class Facts(msgspec.Struct):
     """8 bytes for each long paragraph: what it is recognised by in other files."""
     weights: list[int]
     """Characters of each of these."""
+    traits: Traits
+    """What translations are recognised by."""
 
 
 class _Kept(msgspec.Struct):
@@ -92,7 +94,7 @@ class Lore(msgspec.Struct):
 
 def measure(persona: Persona, progress: Progress = quiet) -> Lore:
     """The figures of every file; only what changed is read."""
-    facts, blocks = _facts(persona, progress)
+    facts = _facts(persona, progress)
     seen: set[bytes] = set()
     past = histories(persona)
     rows = []
@@ -121,7 +123,7 @@ def measure(persona: Persona, progress: Progress = quiet) -> Lore:
                 history[0].from_ if history else "",
             )
         )
-    return _with_works(persona, rows, blocks)
+    return _with_works(persona, rows, facts)
 
 
 def _again(keys: Sequence[bytes], seen: set[bytes]) -> list[bool]:
@@ -133,7 +135,7 @@ def _again(keys: Sequence[bytes], seen: set[bytes]) -> list[bool]:
     return found
 
 
-def _facts(persona: Persona, progress: Progress) -> tuple[dict[str, Facts], dict[str, Sequence[Block]]]:
+def _facts(persona: Persona, progress: Progress) -> dict[str, Facts]:
     base = locate_base(persona.manifest.base)
     identity = f"{base}:{(base / 'tokenizer.json').stat().st_mtime_ns}" if base and (base / "tokenizer.json").is_file() else ""
     store = persona.private / "lore-facts.json"
@@ -143,7 +145,6 @@ def _facts(persona: Persona, progress: Progress) -> tuple[dict[str, Facts], dict
     tokenizer: Any = None
     facts: dict[str, Facts] = {}
     stored: dict[str, tuple[int, int, Facts]] = {}
-    blocks: dict[str, Sequence[Block]] = {}
     paths = files(persona)
     sizes = [path.stat() for path in paths]
     whole = sum(stat.st_size for stat in sizes)
@@ -159,15 +160,14 @@ def _facts(persona: Persona, progress: Progress) -> tuple[dict[str, Facts], dict
             if tokenizer is None and identity and base:
                 tokenizer = load_tokenizer(base)
             text = read_text(path)
-            blocks[name] = blocks_of(text)
-            facts[name] = _measured(text, blocks[name], tokenizer)
+            facts[name] = _measured(text, blocks_of(text), tokenizer)
         stored[name] = (stat.st_size, stat.st_mtime_ns, facts[name])
     if stored != kept.files or not store.is_file():
         try:
             write_atomic(store, msgspec.json.encode(_Kept(VERSION, identity, stored)))
         except StudioError:
             pass  # figures are only kept to be quick; a folder that cannot be written is measured each time
-    return facts, blocks
+    return facts
 
 
 def _read(store: Path) -> _Kept | None:
@@ -181,10 +181,13 @@ def _measured(text: str, blocks: Sequence[Block], tokenizer: Any) -> Facts:
     junk: Counter[str] = Counter()
     keys = []
     weights = []
+    told: list[str] = []
     for block in blocks:
         if why := junk_of(block.text):
             junk[why] += len(block.text)
-        elif weight(block.text) >= LONG:
+            continue
+        told.append(block.text)
+        if weight(block.text) >= LONG:
             keys.append(key_of(block.text))
             weights.append(len(block.text))
     texts = [block.text for block in blocks]
@@ -193,10 +196,11 @@ def _measured(text: str, blocks: Sequence[Block], tokenizer: Any) -> Facts:
         sum(len(part.split()) for part in texts),
         len(blocks),
         count_tokens(tokenizer, texts) if tokenizer else None,
-        languages_of(texts),
+        languages_of(told),
         dict(junk),
         b"".join(keys),
         weights,
+        Traits(anchors(blocks), sum(map(weight, texts)), len(blocks)),
     )
 
 
@@ -215,15 +219,19 @@ def junk_of(text: str) -> str:
     return ""
 
 
-def works_of(persona: Persona, texts: dict[str, Sequence[Block]], languages: dict[str, str] | None = None) -> list[Family]:
-    return families(texts, declared(persona), languages)
+def works_of(persona: Persona, texts: Mapping[str, Sequence[Block]]) -> list[Family]:
+    """The works that these files tell, each in one language or several."""
+    return families({file: traits_of(blocks) for file, blocks in texts.items()}, declared(persona), lambda file: main_language(texts[file]))
 
 
-def _with_works(persona: Persona, rows: list[Measured], blocks: dict[str, Sequence[Block]]) -> Lore:
+def main_language(blocks: Sequence[Block]) -> str:
+    return next(iter(languages_of([block.text for block in blocks])), "")
+
+
+def _with_works(persona: Persona, rows: list[Measured], facts: dict[str, Facts]) -> Lore:
     unit = "tokens" if rows and all(row.tokens is not None for row in rows) else "characters"
     size = {row.file: int((row.tokens if unit == "tokens" else row.characters) or 0) for row in rows}
     spoken = {row.file: row.language for row in rows}
-    texts = {row.file: blocks.get(row.file) or _Lazy(persona.lore / row.file) for row in rows}
     works = [
         {
             "work": work.name,
@@ -231,33 +239,13 @@ def _with_works(persona: Persona, rows: list[Measured], blocks: dict[str, Sequen
             "files": {code if code in LANGUAGE_CODES else spoken.get(file, ""): file for code, file in work.files.items()},
             unit: {code if code in LANGUAGE_CODES else spoken.get(file, ""): size[file] for code, file in work.files.items()},
         }
-        for work in works_of(persona, texts, spoken)
+        for work in families({file: known.traits for file, known in facts.items()}, declared(persona), lambda file: spoken[file])
     ]
     totals: Counter[str] = Counter()
     for row in rows:
         for code, share in (row.languages or {"": 1.0}).items():
             totals[code] += round(size[row.file] * share)
     return Lore(rows, works, dict(totals.most_common()), unit)
-
-
-class _Lazy(Sequence[Block]):
-    """The paragraphs of a file, read when somebody looks."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._blocks: list[Block] | None = None
-
-    @property
-    def blocks(self) -> list[Block]:
-        if self._blocks is None:
-            self._blocks = blocks_of(read_text(self.path))
-        return self._blocks
-
-    def __len__(self) -> int:
-        return len(self.blocks)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.blocks[index]
 
 
 def _codes() -> frozenset[str]:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import SequenceMatcher
 from math import log
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import tomli_w
 
 from studio.errors import StudioError
 from studio.files import write_atomic
-from studio.lore.languages import languages_of
 from studio.lore.names import split_name
 from studio.lore.passages import Block, Passage, is_head, passages, weight
 from studio.persona.folder import Persona
@@ -91,15 +90,23 @@ def declare(persona: Persona, names: Sequence[str], apart: bool = False) -> list
 # ------------------------------------------------------------------------------------------------ families
 
 
-def families(texts: dict[str, Sequence[Block]], said: Sequence[Sequence[str]] = (), languages: dict[str, str] | None = None) -> list[Family]:
-    """Every file in exactly one family, in the order of their first files. ``languages`` saves asking the model again."""
+class Traits(msgspec.Struct):
+    """What a translation is recognised by."""
+
+    marks: list[str]
+    """Numbers in their order."""
+    weight: int
+    paragraphs: int
+
+
+def traits_of(blocks: Sequence[Block]) -> Traits:
+    return Traits(anchors(blocks), sum(weight(block.text) for block in blocks), len(blocks))
+
+
+def families(texts: Mapping[str, Traits], said: Sequence[Sequence[str]], language: Callable[[str], str]) -> list[Family]:
+    """Every file in exactly one family, in the order of their first files. ``language`` gives that of a file, if it comes to that."""
     left = list(texts)
     found: dict[int, Family] = {}
-
-    def language(file: str) -> str:
-        if languages and languages.get(file):
-            return languages[file]
-        return next(iter(languages_of([block.text for block in texts[file]])), "")
 
     def take(members: list[str], how: str) -> None:
         by_language: dict[str, str] = {}
@@ -136,17 +143,11 @@ MOST_RECOGNISED = 400
 """Files that are compared each with each; more are left to their names."""
 
 
-def _recognised(texts: dict[str, Sequence[Block]], files: list[str], language: Any) -> list[list[str]]:
-    """Groups of files in different languages whose numbers and names stand in the same order."""
+def _recognised(texts: Mapping[str, Traits], files: list[str], language: Callable[[str], str]) -> list[list[str]]:
+    """Groups of files in different languages whose numbers stand in the same order."""
     if not 2 <= len(files) <= MOST_RECOGNISED:
         return []
-    traits = {}
-    for file in files:
-        blocks = texts[file]
-        if len(blocks) >= 3:
-            marks = anchors(blocks)
-            if len(marks) >= LEAST_ANCHORS:
-                traits[file] = (marks, sum(weight(block.text) for block in blocks), len(blocks))
+    traits = {file: texts[file] for file in files if texts[file].paragraphs >= 3 and len(texts[file].marks) >= LEAST_ANCHORS}
     codes: dict[str, str] = {}
     groups: list[list[str]] = []
     grouped: set[str] = set()
@@ -162,7 +163,7 @@ def _recognised(texts: dict[str, Sequence[Block]], files: list[str], language: A
                 if file not in codes:
                     codes[file] = language(file)
             spoken = {codes[member] for member in group}
-            if codes[other] and codes[other] not in spoken and same_order(traits[one][0], traits[other][0]):
+            if codes[other] and codes[other] not in spoken and same_order(traits[one].marks, traits[other].marks):
                 group.append(other)
         if len(group) > 1:
             groups.append(group)
@@ -171,7 +172,7 @@ def _recognised(texts: dict[str, Sequence[Block]], files: list[str], language: A
 
 
 def anchors(blocks: Sequence[Block], most: int = 400) -> list[str]:
-    """Numbers and, outside the Latin script, Latin words: what a translation keeps."""
+    """The numbers of two digits and more: what a translation keeps."""
     found: list[str] = []
     for block in blocks:
         found += [match.lstrip("0") or "0" for match in re.findall(r"(?<![\w.])\d{2,6}(?![\w])", block.text)]
@@ -180,14 +181,11 @@ def anchors(blocks: Sequence[Block], most: int = 400) -> list[str]:
     return found[:most]
 
 
-def _could_match(one: tuple[list[str], int, int], other: tuple[list[str], int, int]) -> bool:
-    fewer, more = sorted((one[2], other[2]))
-    common = sum((Counter(one[0]) & Counter(other[0])).values())
-    return (
-        more <= 1.5 * fewer + 2
-        and 0.4 < one[1] / max(1, other[1]) < 2.5
-        and common >= max(LEAST_ANCHORS, SAME_ORDER * min(len(one[0]), len(other[0])))
-    )
+def _could_match(one: Traits, other: Traits) -> bool:
+    fewer, more = sorted((one.paragraphs, other.paragraphs))
+    common = sum((Counter(one.marks) & Counter(other.marks)).values())
+    enough = max(LEAST_ANCHORS, SAME_ORDER * min(len(one.marks), len(other.marks)))
+    return more <= 1.5 * fewer + 2 and 0.4 < one.weight / max(1, other.weight) < 2.5 and common >= enough
 
 
 def same_order(one: list[str], other: list[str]) -> bool:
@@ -283,7 +281,7 @@ class Aligned(NamedTuple):
     """Names of works whose translations could not be set side by side: each is one group as a whole."""
 
 
-def aligned_passages(texts: dict[str, Sequence[Block]], works: Sequence[Family]) -> Aligned:
+def aligned_passages(texts: Mapping[str, Sequence[Block]], works: Sequence[Family]) -> Aligned:
     """All passages of all files, translations cut at the same places and grouped."""
     found: list[Passage] = []
     groups: list[list[int]] = []
