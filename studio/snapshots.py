@@ -6,7 +6,10 @@ byte-identical and therefore one snapshot. The split is by cluster: texts that s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,8 @@ class Snapshot(msgspec.Struct):
     """sha256 of the tokenizer that counted."""
     notes: dict[str, int] = {}
     """What was left out or joined, by reason."""
+    card: dict[str, Any] = {}
+    """What the rows are, counted: of which sources and languages, how many synthetic (``card.md`` says it in words)."""
 
 
 def clusters(size: int, groups: Iterable[list[int]]) -> list[list[int]]:
@@ -97,49 +102,79 @@ def freeze(
     persona: Persona,
     kind: str,
     inputs: dict[str, str],
-    train: list[dict[str, Any]],
-    val: list[dict[str, Any]],
+    train: Collection[dict[str, Any]],
+    val: Collection[dict[str, Any]],
     texts: Callable[[dict[str, Any]], list[str]],
     seed: int,
     val_share: float,
     notes: dict[str, int],
     progress: Callable[[str, int, int], None] = lambda what, done, whole: None,
+    card: tuple[dict[str, Any], Callable[[Snapshot], str]] | None = None,
 ) -> Snapshot:
-    """Write a snapshot folder, or find that this very one exists. ``texts`` gives the texts of a row, for counting."""
-    train_raw, val_raw = (b"".join(msgspec.json.encode(row) + b"\n" for row in rows) for rows in (train, val))
-    folder = persona.snapshots / f"{kind}-{identity(kind, train_raw, val_raw)}"
+    """Write a snapshot folder, or find that this very one exists. ``texts`` gives the texts of a row, for counting.
+
+    The rows are taken one after the other and never held together, so ``train`` and ``val`` may be read from disk as they are asked for.
+    ``card``: what the rows are, and how to say it in Markdown.
+    """
     base = locate_base(persona.manifest.base)
     tokenizer = load_tokenizer(base) if base else None
+    persona.snapshots.mkdir(exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".freezing-", dir=persona.snapshots))
+    try:
+        digest = sha256(kind.encode())  # ``identity``, without holding both sides
+        done = 0
 
-    def count(rows: list[dict[str, Any]]) -> tuple[int, int | None]:
-        parts = [text for row in rows for text in texts(row)]
-        return sum(map(len, parts)), count_tokens(tokenizer, parts, progress) if tokenizer else None
+        def side(name: str, rows: Collection[dict[str, Any]]) -> tuple[int, int | None]:
+            """Characters and tokens of one side, which is written on the way."""
+            nonlocal done
+            characters = tokens = 0
+            waiting: list[str] = []
+            digest.update(b"\0")
+            with (scratch / f"{name}.jsonl").open("wb") as file:
+                for row in rows:
+                    line = msgspec.json.encode(row) + b"\n"
+                    file.write(line)
+                    digest.update(line)
+                    waiting += texts(row)
+                    done += 1
+                    if len(waiting) >= COUNTED_AT_ONCE:
+                        progress("rows frozen", done, len(train) + len(val))
+                        characters, tokens = characters + sum(map(len, waiting)), tokens + (count_tokens(tokenizer, waiting) if tokenizer else 0)
+                        waiting.clear()
+            characters, tokens = characters + sum(map(len, waiting)), tokens + (count_tokens(tokenizer, waiting) if tokenizer else 0)
+            return characters, tokens if tokenizer else None
 
-    (train_characters, train_tokens), (val_characters, val_tokens) = count(train), count(val)
-    snapshot = Snapshot(
-        id=folder.name,
-        kind=kind,
-        inputs=inputs,
-        seed=seed,
-        val_share=val_share,
-        train_rows=len(train),
-        val_rows=len(val),
-        train_characters=train_characters,
-        val_characters=val_characters,
-        train_tokens=train_tokens,
-        val_tokens=val_tokens,
-        tokenizer=sha256_bytes((base / "tokenizer.json").read_bytes()) if base else "",
-        notes=notes,
-    )
-    with persona.exclusive():
-        if not folder.exists():
-            with build_folder(folder) as building:
-                (building / "train.jsonl").write_bytes(train_raw)
-                (building / "val.jsonl").write_bytes(val_raw)
-                (building / "snapshot.json").write_bytes(msgspec.json.format(msgspec.json.encode(snapshot), indent=2) + b"\n")
-        # The newest build of a kind is what a run takes unless told otherwise; an old one built again is the newest again.
-        folder.touch()
-    return snapshot
+        (train_characters, train_tokens), (val_characters, val_tokens) = side("train", train), side("val", val)
+        folder = persona.snapshots / f"{kind}-{digest.hexdigest()[:12]}"
+        snapshot = Snapshot(
+            id=folder.name,
+            kind=kind,
+            inputs=inputs,
+            seed=seed,
+            val_share=val_share,
+            train_rows=len(train),
+            val_rows=len(val),
+            train_characters=train_characters,
+            val_characters=val_characters,
+            train_tokens=train_tokens,
+            val_tokens=val_tokens,
+            tokenizer=sha256_bytes((base / "tokenizer.json").read_bytes()) if base else "",
+            notes=notes,
+            card=card[0] if card else {},
+        )
+        with persona.exclusive():
+            if not folder.exists():
+                with build_folder(folder) as building:
+                    for name in ("train", "val"):
+                        os.replace(scratch / f"{name}.jsonl", building / f"{name}.jsonl")
+                    (building / "snapshot.json").write_bytes(msgspec.json.format(msgspec.json.encode(snapshot), indent=2) + b"\n")
+                    if card:
+                        (building / "card.md").write_text(card[1](snapshot), encoding="utf-8")
+            # The newest build of a kind is what a run takes unless told otherwise; an old one built again is the newest again.
+            folder.touch()
+        return snapshot
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def count_tokens(tokenizer: Any, texts: Sequence[str], progress: Callable[[str, int, int], None] = lambda what, done, whole: None) -> int:

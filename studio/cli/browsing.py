@@ -6,6 +6,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from studio.cli import output
+from studio.cli.ticker import Ticker
 from studio.errors import StudioError, UsageError
 from studio.text import count
 
@@ -23,22 +24,32 @@ def answer(arguments: Namespace, persona: Persona) -> None:
     from studio.dialogue.index import Index
 
     index = Index(persona)
-    index.refresh(_progress)
     editor = Editor(persona, index)
-    if arguments.action == "list":
-        _list(arguments, editor)
-        return
+    with Ticker() as progress:
+        index.refresh(progress)
+        if arguments.action == "list":
+            _list(arguments, editor, progress)
+            return
+        told, made = _act(arguments, editor, progress)
+    if arguments.json:
+        output.json({"done": told, "rows": made})
+    else:
+        output.say(f"{told or 'Nothing was changed'}." + (f" Rows: {', '.join(made)}." if made else ""))
+
+
+def _act(arguments: Namespace, editor: Editor, progress: Ticker) -> tuple[str, list[str]]:
+    """Make the change; what was done in words, and the rows that came of it."""
     made: list[str] = []
     match arguments.action:
         case "accept" | "reject" | "reopen":
             state = {"accept": "accepted", "reject": "rejected", "reopen": ""}[arguments.action]
-            told = editor.judge(_ids(arguments, editor), state, _progress)
+            told = editor.judge(_ids(arguments, editor, progress), state, progress)
         case "tag":
             if not arguments.add and not arguments.remove:
                 raise UsageError("Say which tag: --add TAG or --remove TAG.")
-            told = editor.tag(_ids(arguments, editor), arguments.add, arguments.remove, _progress)
+            told = editor.tag(_ids(arguments, editor, progress), arguments.add, arguments.remove, progress)
         case "delete":
-            told = editor.remove(_ids(arguments, editor), _progress)
+            told = editor.remove(_ids(arguments, editor, progress), progress)
         case "split":
             told, made = editor.split(_one(editor, arguments.row), arguments.turn - 1)
         case "merge":
@@ -50,15 +61,7 @@ def answer(arguments: Namespace, persona: Persona) -> None:
             told = f"undone: {editor.undo()}"
         case _:
             told = f"done again: {editor.redo()}"
-    if arguments.json:
-        output.json({"done": told, "rows": made})
-    else:
-        output.say(f"{told or 'Nothing was changed'}." + (f" Rows: {', '.join(made)}." if made else ""))
-
-
-def _progress(what: str, done: int, whole: int) -> None:
-    if done:
-        output.progress(f"{what}: {done:,} of {whole:,}")
+    return told, made
 
 
 def _one(editor: Editor, begun: str) -> str:
@@ -70,7 +73,7 @@ def _one(editor: Editor, begun: str) -> str:
     return whole[0]
 
 
-def _ids(arguments: Namespace, editor: Editor) -> list[str]:
+def _ids(arguments: Namespace, editor: Editor, progress: Ticker) -> list[str]:
     """The rows that a command is about: those named, or those its filter finds."""
     from studio.dialogue.filtering import parse
 
@@ -78,7 +81,7 @@ def _ids(arguments: Namespace, editor: Editor) -> list[str]:
         raise UsageError("Name rows by their ids, or say which with --filter; one of the two.")
     if arguments.rows:
         return [_one(editor, row) for row in arguments.rows]
-    keys = editor.index.find(parse(arguments.filter), _progress)
+    keys = editor.index.find(parse(arguments.filter), progress)
     found = editor.index.ids_at(keys or ())
     if not found:
         raise StudioError(f"No row is meant by {arguments.filter!r}.")
@@ -102,12 +105,12 @@ def _edit(arguments: Namespace, editor: Editor) -> str:
     return editor.write(identity, from_text(edited_text(as_text(row))))
 
 
-def _list(arguments: Namespace, editor: Editor) -> None:
+def _list(arguments: Namespace, editor: Editor, progress: Ticker) -> None:
     from studio.dialogue.filtering import parse
     from studio.dialogue.store import Row
 
     index = editor.index
-    keys = index.find(parse(arguments.filter), _progress)
+    keys = index.find(parse(arguments.filter), progress)
     whole = len(index) if keys is None else len(keys)
     pages = max(1, -(-whole // PAGE))
     if arguments.page < 0 or arguments.page > pages:

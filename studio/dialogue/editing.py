@@ -61,7 +61,7 @@ class Editor:
 
     def __init__(self, persona: Persona, index: Index | None = None) -> None:
         self.persona = persona
-        self.index = index or Index(persona)
+        self.index = Index(persona) if index is None else index
         self.folder = persona.private / "undo"
 
     # What can be done

@@ -467,7 +467,7 @@ class Index:
 
     def write_languages(self, progress: Progress = _silent) -> None:
         """Tell the language of the rows of which nobody knows it yet."""
-        from studio.lore.sources import language
+        from studio.lore.languages import spoken
 
         def write() -> None:
             base = self._open()
@@ -478,7 +478,7 @@ class Index:
                 told = []
                 for number, name in waiting[first : first + AT_A_TIME]:
                     for key, row in self._rows(number, name):
-                        told.append((language(" ".join(row.replies)[:1000]), key))
+                        told.append((spoken(" ".join(row.replies)[:400]), key))
                 base.execute("BEGIN IMMEDIATE")
                 base.executemany("UPDATE row SET language = ? WHERE key = ?", told)
                 base.executemany("UPDATE shard SET spoken = 1 WHERE number = ?", [(number,) for number, _ in waiting[first : first + AT_A_TIME]])

@@ -21,16 +21,15 @@ from studio.dialogue.index import Counts, Index, Progress
 from studio.dialogue.store import ACCEPTED, REJECTED
 from studio.dialogue.store import Row as Conversation
 from studio.errors import StudioError
-from studio.lore.sources import language
+from studio.lore.languages import name_of, spoken
 from studio.persona.folder import Persona
-from studio.reports import AddReport, Fault
+from studio.reports import Fault
 from studio.snapshots import Snapshot, all_snapshots
 from studio.text import count, one_line
 from studio.tui.actions import bindings_of
 from studio.tui.dialogs import Ask, Choice, Choose, Confirm
 from studio.tui.look import Line, Span, content
 from studio.tui.pager import Pager
-from studio.tui.screens.lore import LANGUAGES
 from studio.tui.screens.material import MaterialScreen
 from studio.tui.table import Column, Row, Table
 
@@ -118,7 +117,6 @@ def signs(row: Conversation, flagged: bool) -> str:
 def table_row(row: Conversation, flagged: bool = False) -> Row:
     said = next((m.content for m in row.messages if m.role == "user"), "")
     answer = next((m.content for m in row.messages if m.role == "assistant"), "")
-    spoken = language(" ".join(row.replies)[:1000])
     kind = {ACCEPTED: "good", REJECTED: "muted"}.get(row.state, "warn" if flagged else "plain")
     text = "muted" if row.state == REJECTED else "plain"
     return Row(
@@ -127,7 +125,7 @@ def table_row(row: Conversation, flagged: bool = False) -> Row:
             (signs(row, flagged)[:3], kind),
             (row.id, text),
             (str(len(row.replies)), text),
-            (LANGUAGES.get(spoken, spoken), "muted"),
+            (name_of(spoken(" ".join(row.replies)[:400])), "muted"),
             (said[:300], text),
             (answer[:300], "muted"),
             (" ".join(row.tags), "accent"),
@@ -176,7 +174,7 @@ class DialogueScreen(MaterialScreen):
     rows_of = "dialogue"
     kind = "dialogue"
     noun = "row"
-    what_to_add = "json or jsonl files of messages or ShareGPT conversations: a file, or a folder of them"
+    what_to_add = "chats, role play, scripts or training data: a file, a folder or a zip"
     BINDINGS = bindings_of("dialogue")
     DEFAULT_CSS = """
     DialogueScreen #beside { width: 2fr; border-left: vkey $foreground 20%; display: none; padding: 0 0 0 1; }
@@ -390,10 +388,10 @@ class DialogueScreen(MaterialScreen):
 
     # What the shared actions ask
 
-    def adder(self) -> Callable[[Persona, list[Path]], AddReport]:
-        from studio.dialogue.adding import add
+    def begin_adding(self, path: Path) -> None:
+        from studio.tui.screens.adding import begin
 
-        return add
+        begin(self, path)
 
     def builder(self) -> Callable[[Persona], Snapshot]:
         from studio.dialogue.build import build
