@@ -17,7 +17,7 @@ from textual.widgets import Input, Static
 from studio.tui.look import Line, content
 from studio.tui.table import Column, Row, Table
 
-_BOX = """
+BOX = """
 {name} {{ align: center middle; background: $background 60%; }}
 {name} > Vertical {{ width: 76; max-width: 96%; height: auto; max-height: 90%; background: $panel; padding: 1 2; }}
 {name} Static {{ height: auto; }}
@@ -57,7 +57,7 @@ def complete(value: str) -> str | None:
 class Ask(ModalScreen[str | None]):
     """One line of text; None when left with Escape. ``check`` says what is wrong with the answer, or nothing."""
 
-    DEFAULT_CSS = _BOX.format(name="Ask")
+    DEFAULT_CSS = BOX.format(name="Ask")
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False), Binding("tab", "accept", show=False, priority=True)]
 
     def __init__(self, question: Line, value: str = "", hint: str = "", paths: bool = False, check: Callable[[str], str] | None = None) -> None:
@@ -98,7 +98,7 @@ class Choice(NamedTuple):
 class Choose(ModalScreen[str | None]):
     """One of several, by arrows and Enter; None when left."""
 
-    DEFAULT_CSS = _BOX.format(name="Choose")
+    DEFAULT_CSS = BOX.format(name="Choose")
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "leave", show=False), Binding("enter", "take", show=False)]
 
     def __init__(self, question: Line, choices: Sequence[Choice], at: str = "", width: int = 22) -> None:
@@ -143,7 +143,7 @@ class Choose(ModalScreen[str | None]):
 class Confirm(ModalScreen[bool]):
     """Yes by ``y``; everything else is no."""
 
-    DEFAULT_CSS = _BOX.format(name="Confirm")
+    DEFAULT_CSS = BOX.format(name="Confirm")
     BINDINGS: ClassVar[list[BindingType]] = [Binding("y", "yes", show=False), Binding("n,escape,q,enter", "no", show=False)]
 
     def __init__(self, question: Line, yes: str) -> None:

@@ -27,6 +27,7 @@ SCREENS: dict[str, tuple[str, str, list[type]]] = {
     "lore-reader": ("studio.tui.screens.lore_reader", "LoreReader", [Pager]),
     "lore-cleaning": ("studio.tui.screens.lore_cleaning", "CleaningScreen", [Table]),
     "dialogue": ("studio.tui.screens.dialogue", "DialogueScreen", [Table]),
+    "adding": ("studio.tui.screens.adding", "AddingScreen", [Pager]),
     "conversation": ("studio.tui.screens.conversation", "ConversationScreen", [Turns]),
     "reader": ("studio.tui.screens.reader", "ReaderScreen", [Pager]),
     "preview": ("studio.tui.screens.preview", "PreviewScreen", [Pager]),

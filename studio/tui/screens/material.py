@@ -95,13 +95,15 @@ class MaterialScreen(StudioScreen):
 
         def asked(text: str | None) -> None:
             if text is not None:
-                path = Path(text.strip()).expanduser()
-                persona = self.persona
-                self.in_background(lambda: self.adder()(persona, [path]), self._added)
+                self.begin_adding(Path(text.strip()).expanduser())
 
         self.app.push_screen(Ask(f"Add {self.what_to_add}", paths=True, check=_path_problem), asked)
 
-    def _added(self, report: AddReport) -> None:
+    def begin_adding(self, path: Path) -> None:
+        persona = self.persona
+        self.in_background(lambda: self.adder()(persona, [path]), self.added)
+
+    def added(self, report: AddReport) -> None:
         self.refresh_data()
         if report.faults or report.changed:
             self.app.push_screen(ReaderScreen([(f"Adding {self.kind}", "strong")], partial(report_lines, report, self.noun)))

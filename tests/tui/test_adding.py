@@ -1,0 +1,63 @@
+"""Adding a chat from the app: what the file leaves open is asked, what would be read is shown, then it is added."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from studio.dialogue.store import rows
+from studio.persona.folder import Persona
+from studio.tui.app import StudioApp
+
+from .places import press, said, screen_text, settled, type_text
+
+CHATS = Path(__file__).parents[1] / "dialogue" / "importers" / "fixtures" / "whatsapp"
+
+
+def chat(tmp_path: Path, name: str) -> Path:
+    return Path(shutil.copy(CHATS / f"{name}.txt", tmp_path / "chat.txt"))
+
+
+def chats(persona: Persona) -> list[list[str]]:
+    return [[f"{m.role[0]}:{m.content}" for m in row.messages] for row in rows(persona) if row.source == "chat.txt"]
+
+
+async def test_who_is_who_is_asked_and_the_first_rows_are_shown(persona: Persona, tmp_path: Path) -> None:
+    path = chat(tmp_path, "zh_CN")
+    app = StudioApp(persona)
+    async with app.run_test(size=(110, 44)) as pilot:
+        await settled(pilot)
+        await press(pilot, "3", "a")
+        await type_text(pilot, str(path))
+        text = await press(pilot, "enter")
+        assert "Who is who in chat.txt?" in text and "汤姆" in text and "米拉" in text
+        text = await press(pilot, "enter")
+        assert "Say who is the character" in text, "without a character it does not go on"
+        text = await press(pilot, "m", "down", "c", "enter")
+        assert "What would be added from chat.txt" in text and "1 row of 4 of 7 messages read" in text
+        assert "第九盏在生气" in text and "✗ media" in text and not chats(persona)
+        text = await press(pilot, "w", "u", "O", "enter")
+        assert "left out" in text and "There is nothing in it" not in text
+        await press(pilot, "enter")
+        assert "There is nothing in it that could be added" in said(app)
+        await press(pilot, "w", "m", "enter", "enter")
+        assert "kept" in screen_text(app)
+    assert chats(persona) == [["u:灯亮着吗？", "a:亮着。\n第九盏在生气。", "u:为什么？", "a:因为下雨。"]]
+
+
+async def test_dates_that_nobody_can_tell_are_asked_and_cuts_can_be_changed(persona: Persona, tmp_path: Path) -> None:
+    path = chat(tmp_path, "ambiguous")
+    app = StudioApp(persona)
+    async with app.run_test(size=(110, 40)) as pilot:
+        await settled(pilot)
+        await press(pilot, "3", "a")
+        await type_text(pilot, str(path))
+        text = await press(pilot, "enter")
+        assert "How are dates like 3/4/25 meant?" in text
+        text = await press(pilot, "enter")
+        assert "2025-04-03 22:02" in text and "(by the persona's name)" in text
+        await press(pilot, "c")
+        await type_text(pilot, "x")
+        assert "Give three numbers" in await press(pilot, "enter")
+        await press(pilot, "escape", "q")
+        assert not chats(persona), "left without adding"
