@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ from studio.jobs.states import SAVE
 from studio.persona.folder import Persona
 from studio.recipes.files import from_toml, to_toml
 from studio.recipes.schema import Cpt, Dpo, Orpo, Sft
-from studio.snapshots import identity, read_snapshot
+from studio.snapshots import read_snapshot
 
 
 def recipe_of(run: Run) -> Cpt | Sft | Dpo | Orpo:
@@ -47,17 +48,22 @@ def reproduce(persona: Persona, checkpoint_id: str) -> Run:
         inputs = msgspec.structs.replace(inputs, system_prompt=before.system_prompt, character=before.character)
     except StudioError:
         pass
-    return control.submit(persona, inputs, to_toml(recipe))
+    planned = launch.plan(persona, checkpoint.stage, recipe, checkpoint.parent)
+    return launch.keep_plan(control.submit(persona, inputs, to_toml(recipe)), planned)
 
 
 def check_snapshot(folder: Path) -> None:
     """StudioError if the rows are not those that the snapshot's name was made from."""
-    kind = read_snapshot(folder).kind
+    digest = sha256(read_snapshot(folder).kind.encode())
     try:
-        halves = [(folder / f"{half}.jsonl").read_bytes() for half in ("train", "val")]
+        for half in ("train", "val"):
+            digest.update(b"\0")
+            with (folder / f"{half}.jsonl").open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
     except OSError as error:
         raise StudioError(f"The snapshot {folder} cannot be read: {error.strerror}.") from error
-    if identity(kind, *halves) != folder.name.rpartition("-")[2]:
+    if digest.hexdigest()[:12] != folder.name.rpartition("-")[2]:
         raise StudioError(f"The rows in {folder} were changed after it was frozen; what was trained on is not there any more.")
 
 

@@ -83,7 +83,7 @@ def start(persona: Persona, chain: list[Link], parent_id: str = "", snapshot_id:
         for inputs, needs in zip([ready, *later], disk, strict=True):
             inputs.disk = needs
     ready.give_way, ready.on = give_way, places[0]
-    queued = [control.submit(persona, ready, to_toml(first.recipe))]
+    queued = [launch.keep_plan(control.submit(persona, ready, to_toml(first.recipe)), planned)]
     for link, inputs, place in zip(chain[1:], later, places[1:], strict=True):
         inputs.after, inputs.give_way, inputs.on = queued[-1].id, give_way, place
         queued.append(control.submit(persona, inputs, to_toml(link.recipe)))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import lru_cache
 from math import ceil
 from pathlib import Path
 
 import msgspec
 
+from studio import planning
 from studio.checkpoints import schemes
-from studio.checkpoints.base import check_tokenizer, context_length, count_parameters, model_config, require_base
+from studio.checkpoints.base import check_tokenizer, context_length, count_parameters, require_base
 from studio.checkpoints.store import all_checkpoints, get_checkpoint, weights_root
 from studio.errors import StudioError
 from studio.files import read_lines, write_atomic, write_json
@@ -19,8 +21,12 @@ from studio.jobs.runs import DONE, Inputs, Run, all_runs, read_events, read_run
 from studio.persona.folder import Persona, open_persona
 from studio.recipes.files import from_toml, to_toml
 from studio.recipes.schema import MATERIAL, Ahead, Cpt, Merge, Preference, Quantize, Recipe, Serve, Sft, Texts, Training
+from studio.seeing.course import course
 from studio.snapshots import Snapshot, latest_snapshot, read_snapshot
 from studio.text import size
+
+PLAN = "plan.json"
+"""In a run folder: what it was planned to need."""
 
 DISK_FLOOR = 1_000_000_000
 """Bytes that stay free after everything a run writes."""
@@ -57,6 +63,8 @@ class Plan(msgspec.Struct):
     seconds_from: str = ""
     """The run the rate was measured in."""
     warnings: list[str] = []
+    change: planning.Change | None = None
+    """Where it does not fit: the least harmful change with which it does."""
     notes: list[str] = []
     """Worth knowing, and nothing to worry about."""
 
@@ -168,9 +176,12 @@ def plan(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -> P
     planned.memory["total"] = sum(planned.memory.values())
     there, whose = memory_there()
     if there and planned.memory["total"] > there:
+        told = f"It will want about {size(planned.memory['total'])} of memory and {whose} has {size(there)}; "
+        planned.change = (
+            planning.nearest_fit(recipe, planning.shape_of(weights), there, on_gpu()) if isinstance(recipe, Cpt | Sft | Preference) else None
+        )
         planned.warnings.append(
-            f"It will want about {size(planned.memory['total'])} of memory and {whose} has {size(there)}; "
-            "it may run out: lower micro_batch or length, or take a smaller base."
+            told + (f"it fits with {planned.change.said} (about {size(planned.change.bytes)})." if planned.change else "take a smaller base.")
         )
     if planned.disk + DISK_FLOOR > planned.disk_free:
         planned.warnings.append(
@@ -227,6 +238,12 @@ def check_engine(recipe: Serve) -> None:
         environment.require()
 
 
+def on_gpu() -> bool:
+    """Whether runs of this machine have a GPU."""
+    reading = device.read()
+    return reading is not None and bool(reading.total)
+
+
 def memory_there() -> tuple[int, str]:
     """Bytes a run can have, and whose: the GPU's whole memory, else what this machine has available."""
     reading = device.read()
@@ -240,49 +257,48 @@ def memory_there() -> tuple[int, str]:
 
 
 def _plan_training(planned: Plan, recipe: Cpt | Sft | Preference, snapshot: Snapshot | None, weights: Path, data: Path) -> None:
-    config = model_config(weights)
-    together = isinstance(recipe, Cpt) or (isinstance(recipe, Sft) and recipe.packing)
-    if snapshot and not together:
+    if snapshot and isinstance(recipe, Preference):
         planned.sequences = planned.rows
-    elif planned.tokens is not None and snapshot:
-        # A document ends with one token, a turn of dialogue is wrapped in about five (``<|im_start|>user\n`` … ``<|im_end|>\n``).
-        extra = snapshot.train_rows if isinstance(recipe, Cpt) else 5 * _turns(data)
-        planned.sequences = ceil((planned.tokens + extra) / recipe.length)
+    elif snapshot and planned.tokens is not None:
+        path = data / "train.jsonl"
+        sizes = row_sizes(path, path.stat().st_mtime_ns, planned.tokens / max(1, snapshot.train_characters))
+        if isinstance(recipe, Cpt) and recipe.packing:
+            planned.sequences = ceil(sum(sizes) / recipe.length)
+        elif isinstance(recipe, Cpt):
+            planned.sequences = sum(ceil(tokens / recipe.length) for tokens in sizes)
+        elif isinstance(recipe, Sft):
+            planned.sequences = planning.packed(sizes, recipe.length) if recipe.packing else planned.rows
+            if cut := sum(tokens > recipe.length for tokens in sizes):
+                planned.notes.append(f"About {cut:,} of {len(sizes):,} conversations are longer than length and lose their ends.")
     if planned.sequences is not None:
-        planned.steps = max(1, ceil(planned.sequences / recipe.batch)) * ceil(recipe.epochs)
+        planned.steps = max(1, ceil(recipe.epochs * max(1, ceil(planned.sequences / recipe.batch))))
     planned.epochs = recipe.epochs
-    hidden, layers = int(config.get("hidden_size", 0)), int(config.get("num_hidden_layers", 0))
-    tokens_at_once = recipe.micro_batch * recipe.length * (2 if isinstance(recipe, Preference) else 1)
-    if isinstance(recipe, Cpt):
-        planned.trainable = planned.parameters
-        bytes_each = {"bf16-kahan": 10, "bf16-stochastic": 6, "bf16": 8}.get(recipe.precision, 16)
-        planned.memory = {"weights, gradients, optimizer": planned.parameters * bytes_each}
-        planned.disk = ceil(recipe.epochs) * planned.parameters * 2 + (recipe.keep_states + 1) * planned.parameters * 12
+    shape = planning.shape_of(weights)
+    there, _ = memory_there()
+    planned.trainable = planning.trained(recipe, shape)
+    planned.memory = planning.memory(recipe, shape, there, on_gpu())
+    if recipe.method == "full":
+        states = 12 if planning.in_float32(recipe, shape, there, on_gpu()) else 8
+        planned.disk = ceil(recipe.epochs) * planned.parameters * 2 + (recipe.keep_states + 1) * planned.parameters * states
     else:
-        planned.trainable = 2 * recipe.rank * _linear_widths(config)
-        planned.memory = {"weights": planned.parameters * 2, "adapter, gradients, optimizer": planned.trainable * 16}
         planned.disk = ceil(recipe.epochs) * planned.trainable * 4 + (recipe.keep_states + 1) * planned.trainable * 12
-    # Kept per token and layer: with checkpointing the layer inputs (2 bytes each), without about 34 (Korthikanti et al. 2022, s·b·h·34).
-    planned.memory["activations"] = tokens_at_once * hidden * layers * (2 if recipe.gradient_checkpointing else 34)
+    if recipe.probes:
+        evaluations = 1 + ceil(recipe.epochs * recipe.evals_per_epoch)
+        planned.notes.append(
+            f"At each of {evaluations} evaluations up to {recipe.probes} probes are answered with at most {recipe.probe_tokens} tokens each "
+            f"({evaluations * recipe.probes * recipe.probe_tokens:,} tokens written in all; probes = 0 leaves them out)."
+        )
 
 
-def _turns(data: Path) -> int:
-    return sum(len(row["messages"]) for _, row in read_lines(data / "train.jsonl"))
-
-
-def _linear_widths(config: dict[str, object]) -> int:
-    """Sum over all linear layers of the mean of their input and output widths: a rank-r adapter on them has 2·r times that many weights."""
-
-    def number(key: str, default: int) -> int:
-        value = config.get(key)
-        return value if isinstance(value, int) else default
-
-    hidden = number("hidden_size", 0)
-    heads = number("num_attention_heads", 1)
-    head = number("head_dim", hidden // max(heads, 1))
-    wide, narrow, inner = heads * head, number("num_key_value_heads", heads) * head, number("intermediate_size", 0)
-    pairs = [(hidden, wide), (hidden, narrow), (hidden, narrow), (wide, hidden), (hidden, inner), (hidden, inner), (inner, hidden)]
-    return number("num_hidden_layers", 0) * sum(a + b for a, b in pairs) // 2
+@lru_cache(maxsize=4)
+def row_sizes(path: Path, changed: int, tokens_a_character: float) -> list[int]:
+    """Tokens of each row, about: by its characters, with one for the end of a document, or five for what wraps a turn of dialogue
+    (``<|im_start|>user\\n`` … ``<|im_end|>\\n``). ``changed`` is the file's time, so that another file is read anew."""
+    found = []
+    for _, row in read_lines(path):
+        texts = [message["content"] for message in row["messages"]] if "messages" in row else [row.get("text", "")]
+        found.append(round(sum(map(len, texts)) * tokens_a_character) + (5 * len(texts) if "messages" in row else 1))
+    return found
 
 
 def _plan_time(persona: Persona, planned: Plan, recipe: Training) -> None:
@@ -361,4 +377,39 @@ def start(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", sna
         inputs.disk = planned.disk
         if planned.disk + DISK_FLOOR > planned.disk_free:
             raise StudioError(f"{stage} was not started. {planned.warnings[-1]}")
-    return control.submit(persona, inputs, to_toml(recipe))
+    return keep_plan(control.submit(persona, inputs, to_toml(recipe)), planned)
+
+
+def keep_plan(run: Run, planned: Plan) -> Run:
+    """Keep what was planned beside the run: afterwards it stands next to what was measured."""
+    write_json(run.path / PLAN, planned)
+    return run
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """One planned number and the measured one."""
+
+    name: str
+    planned: float
+    measured: float
+
+    @property
+    def error(self) -> float:
+        """By what share the plan was above (or below) what was measured."""
+        return self.planned / self.measured - 1
+
+
+def outcomes(run: Run) -> list[Outcome]:
+    """The plan of an ended training against what was measured: bytes of memory, seconds, steps. Empty where nothing was planned."""
+    try:
+        planned = msgspec.json.decode((run.path / PLAN).read_bytes(), type=Plan)
+    except (OSError, msgspec.DecodeError):
+        return []
+    seen = course(read_events(run.path))
+    found: list[tuple[str, float | None, float | None]] = [
+        ("memory", planned.memory.get("total"), seen.peak),
+        ("steps", planned.steps, seen.plan.get("steps")),
+    ]
+    if seen.ended:
+        found.append(("seconds", planned.seconds, seen.seconds))
+    return [Outcome(name, float(before), float(after)) for name, before, after in found if before and after]

@@ -15,9 +15,10 @@ from studio.files import write_json
 from studio.jobs.ending import read_result
 from studio.jobs.runs import Run, read_run
 from studio.stages import together
-from studio.stages.sentences import is_lost_peer, sentence
+from studio.stages.sentences import is_lost_peer, is_out_of_memory, sentence
 from studio.stages.stopping import LOST_PEER, STOPPED, Stopped, StopWish
 from studio.stages.story import Story
+from studio.text import size
 
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -124,6 +125,34 @@ def finish(run: Run, story: Story, checkpoints: list[str], step: int, planned: i
     return 0
 
 
+def advised(run: Run, error: BaseException) -> BaseException:
+    """Memory ran out: the same said with the plan's next-best setting. What was saved stays."""
+    try:
+        from studio import planning
+        from studio.launch import memory_there, on_gpu
+        from studio.recipes.files import from_toml
+        from studio.recipes.schema import Cpt, Preference, Sft
+
+        recipe = from_toml(run.inputs.stage, run.recipe_text)
+        if not isinstance(recipe, Cpt | Sft | Preference):
+            return error
+        there, _ = memory_there()
+        shape, gpu = planning.shape_of(Path(run.inputs.weights_path)), on_gpu()
+        change = planning.next_best(recipe, shape, there, gpu)
+        planned = planning.total(planning.memory(recipe, shape, there, gpu))
+    except StudioError:
+        return error
+    if change is None:
+        return error
+    wish = " ".join(f"--set {part.replace(' ', '')}" for part in change.said.split(", "))
+    told = StudioError(
+        f"The memory ran out (planned were {size(planned)} of {size(there)}). Next best: {change.said}, about {size(change.bytes)}: "
+        f"studio train {run.inputs.stage} {wish}. Checkpoints that are written stay."
+    )
+    told.__cause__ = error
+    return told
+
+
 def fail(path: Path, error: BaseException) -> int:
     """Tell people in one sentence and the log the whole story. Survives a full disk: the exit code then has to do."""
     said = sentence(error)
@@ -166,7 +195,7 @@ def main(arguments: list[str]) -> int:
         story.event("stopping", reason="asked to stop (SIGTERM)")
         return STOPPED
     except (Exception, KeyboardInterrupt) as error:
-        return fail(path, error)
+        return fail(path, advised(run, error) if is_out_of_memory(error) else error)
 
 
 if __name__ == "__main__":

@@ -157,11 +157,13 @@ def look(model: Any, line: Line) -> Look:
     """Read a line once. Exactly what greedy writing would have copied is known from the likeliest token at each place."""
     ids = torch.tensor([line.input_ids], device=model.device)
     places = torch.arange(line.first - 1, len(line.input_ids) - 1, device=model.device)
-    logits = model(input_ids=ids, use_cache=False, logits_to_keep=places).logits[0].float()
+    logits = model(input_ids=ids, use_cache=False, logits_to_keep=places).logits[0]
     targets = ids[0, line.first :]
-    chosen = log_softmax(logits, -1).gather(-1, targets[:, None])
-    same = (logits.argmax(-1) == targets)[:RECITED_TOKENS].long()
-    return Look(-float(chosen.double().sum()), len(targets), float(same.cumprod(0).sum()) / len(same))
+    nats = 0.0
+    for some, right in zip(logits.split(32), targets.split(32), strict=True):  # a large vocabulary in float32 is no small thing
+        nats -= float(log_softmax(some.float(), -1).gather(-1, right[:, None]).double().sum())
+    same = (logits[:RECITED_TOKENS].argmax(-1) == targets[:RECITED_TOKENS]).long()
+    return Look(nats, len(targets), float(same.cumprod(0).sum()) / len(same))
 
 
 def prepare_probing(

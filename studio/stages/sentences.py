@@ -15,13 +15,21 @@ def sentence(error: BaseException) -> str:
     """One sentence: what happened and what to do."""
     if isinstance(error, StudioError):
         return str(error)
-    text = str(error).lower()
     if is_no_room(error):
         return "The disk is full, so the run could not save its work; free some space and retry, it goes on from its last saved state."
-    if type(error).__name__ in ("OutOfMemoryError", "MemoryError") or "out of memory" in text or "can't allocate memory" in text:
+    if is_out_of_memory(error):
         return "The memory ran out; lower micro_batch or length, switch gradient_checkpointing on, or take a smaller base."
     first = one_line((str(error).strip() or "no message").splitlines()[0])[:300]
     return f"The run stopped unexpectedly ({type(error).__name__}: {first}); the whole story is in log.txt."
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the card's or the machine's memory ran out, as torch, CUDA and Python say it."""
+    text = str(error).lower()
+    return (
+        type(error).__name__ in ("OutOfMemoryError", "MemoryError")
+        or any(sign in text for sign in ("out of memory", "can't allocate memory", "cublas_status_alloc_failed"))
+    ) and not isinstance(error, StudioError)
 
 
 LOST = ("connection closed by peer", "connection reset by peer", "broken pipe", "connection refused", "remote process exited")

@@ -12,7 +12,7 @@ from studio.errors import StudioError
 from studio.jobs import control
 from studio.jobs.runs import DONE, RUNNING, Run, get_run, read_run, update_status
 from studio.jobs.states import SAVE
-from studio.launch import start
+from studio.launch import outcomes, start
 from studio.persona.folder import Persona, create
 from studio.recipes.files import resolve
 from studio.seeing.compare import compare
@@ -53,6 +53,8 @@ def test_reproduced_extended_and_compared(wen: Persona) -> None:
     assert first.status.checkpoints == ["sft-1-s1", "sft-1-e1"] and not (first.path / SAVE).exists()
     assert events(first.path, "saved")[0]["step"] == 1 and [e["step"] for e in events(first.path, "eval")] == [0, 1, 6]
 
+    told = {outcome.name: outcome for outcome in outcomes(first)}
+    assert told["steps"].planned == told["steps"].measured == 6 and told["memory"].planned > 0.5 * told["memory"].measured > 0
     snapshot(wen, 9)  # material goes on; the run does not care
     (wen.recipes).mkdir(exist_ok=True)
     (wen.recipes / "sft.toml").write_text("learning_rate = 5e-3\n")

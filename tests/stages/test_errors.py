@@ -109,3 +109,14 @@ def test_weights_that_cannot_move_are_stopped_in_the_first_steps(make_run: MakeR
     start_from(run, dead)
     assert "The gradient of the first 3 steps is exactly 0" in error_of(run)
     assert events(run, "step")[-1]["step"] == 3 and events(run, "broken")[0]["rule"] == "nothing moves"
+
+
+def test_out_of_memory_names_the_next_best_setting(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    from studio.stages import training
+
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(training.TextTrainer, "training_step", full)
+    told = error_of(make_run("sft", length=512, batch=4, micro_batch=4, packing=False))
+    assert told.startswith("The memory ran out (planned were") and "studio train sft --set" in told
