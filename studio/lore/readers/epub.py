@@ -44,11 +44,18 @@ def read(raw: bytes, name: str) -> Reading:
             continue
         if path not in members:
             unread.append((0, f"the chapter {path} is named in the spine but not in the book"))
+            changed["chapters that cannot be read left out"] += 1
             continue
-        page, _ = decoded_page(content(archive, members[path]))
-        parts.append(page_text(page, changed).strip())
+        try:
+            page, _ = decoded_page(content(archive, members[path]))
+            parts.append(page_text(page, changed).strip())
+        except Unreadable as error:
+            unread.append((0, f"the chapter {path} cannot be read: {error}"))
+            changed["chapters that cannot be read left out"] += 1
     text = "\n\n".join(part for part in parts if part)
     if not text.strip():
+        if unread:
+            raise Unreadable("damaged book", unread[0][1])
         raise Unreadable("no text in it", "the book's spine names no page with text; convert it anew (Calibre does it)")
     return Reading(text + "\n", "epub", "utf-8", +changed, unread)
 
