@@ -142,3 +142,23 @@ def marks(row: Row) -> str:
 def _line(row: Row) -> tuple[str, str, int, str, str, str]:
     said = next((m.content for m in row.messages if m.role != "system"), "")
     return row.id, marks(row), len(row.replies), f"{row.source}:{row.line}", " ".join(row.tags), said[:200]
+
+
+def synth(arguments: Namespace, persona: Persona) -> None:
+    from studio.dialogue.synth import synthesize
+
+    if arguments.count < 1:
+        raise UsageError("--count takes a number from 1 on.")
+    with Ticker(arguments.json) as progress:
+        told = synthesize(
+            persona, arguments.endpoint, arguments.model, arguments.count, arguments.language, arguments.seed, arguments.temperature, progress
+        )
+    if arguments.json:
+        output.json(told)
+        return
+    for reason, number in told.dropped.most_common():
+        output.say(f"{number:,} not taken: {reason}")
+    output.say(
+        f"{count(told.kept, 'conversation')} taken of {told.asked:,} written now ({told.there:,} earlier); the answers are in sources/{told.source}."
+    )
+    output.say(f"{told.share:.1%} of the dialogue is written by a model now; hold it down at the build with --ratio is:synthetic=0.1")

@@ -67,6 +67,7 @@ def _parser() -> ArgumentParser:
     preview.add_argument("row", metavar="ID", nargs="?", default="")
     command("stats", "Counts, lengths, languages.", dialogue)
     _dialogue_checks(command, dialogue)
+    _dialogue_synth(command("synth", "Have a model write conversations on passages of the lore; marked as written by a model for ever.", dialogue))
     _dialogue_build(command("build", "Freeze a snapshot, mixed and split into train and val.", dialogue))
 
     preference = actions("preference", "Pairs of replies, the better and the worse, for DPO and ORPO.", "list")
@@ -326,6 +327,15 @@ def _dialogue_checks(command: Callable[..., ArgumentParser], under: Any) -> None
     near.add_argument("--chat", default="", metavar="ID[:N]", help="her last reply in this chat, or her Nth")
     near.add_argument("--snapshot", default="", metavar="ID", help="look in this snapshot (default: what the reply's checkpoint was trained on)")
     near.add_argument("--most", type=int, default=10, metavar="N", help="rows shown for each reply (default 10)")
+
+
+def _dialogue_synth(parser: ArgumentParser) -> None:
+    parser.add_argument("--endpoint", required=True, metavar="URL", help="an OpenAI-compatible address; its key is read from STUDIO_EXTERNAL_KEY")
+    parser.add_argument("--model", required=True, help="the model to ask there")
+    parser.add_argument("--count", type=int, required=True, metavar="N", help="conversations of the batch; run again, it goes on where it stood")
+    parser.add_argument("--language", default="", metavar="CODE", help="language they are written in (default: the passage's)")
+    parser.add_argument("--seed", type=int, default=17, help="another seed is another batch")
+    parser.add_argument("--temperature", type=float, default=1.0)
 
 
 def _dialogue_build(parser: ArgumentParser) -> None:

@@ -141,6 +141,8 @@ def dialogue(arguments: Namespace, persona: Persona) -> int | None:
                     output.say(f"\n{message.role}: {message.content}")
         case "preview":
             _preview(arguments, persona)
+        case "synth":
+            browsing.synth(arguments, persona)
         case _:
             browsing.answer(arguments, persona)
     return None
