@@ -15,8 +15,7 @@ from studio.recipes.schema import Cpt, Dpo, Sft
 GB = int(1e9)
 
 
-@pytest.fixture
-def four_billion(tmp_path: Path) -> Path:
+def headers_of_four_billion(folder: Path) -> Path:
     """The headers of a 4 B model (Qwen3-4B's measures): no weights behind them."""
     hidden, inner, layers, words = 2560, 9728, 36, 151_936
     shapes: dict[str, list[int]] = {"model.embed_tokens.weight": [words, hidden], "model.norm.weight": [hidden], "mtp.fc.weight": [hidden, hidden]}
@@ -32,10 +31,16 @@ def four_billion(tmp_path: Path) -> Path:
         }.items():
             shapes[f"model.layers.{layer}.{name}.weight"] = shape
     header = json.dumps({name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}).encode()
-    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    folder.mkdir(exist_ok=True)
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
     config = {"hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": 32, "head_dim": 128}
-    (tmp_path / "config.json").write_text(json.dumps({**config, "num_key_value_heads": 8, "vocab_size": words}))
-    return tmp_path
+    (folder / "config.json").write_text(json.dumps({**config, "num_key_value_heads": 8, "vocab_size": words}))
+    return folder
+
+
+@pytest.fixture
+def four_billion(tmp_path: Path) -> Path:
+    return headers_of_four_billion(tmp_path)
 
 
 def test_the_shape_and_what_learns(four_billion: Path) -> None:

@@ -89,6 +89,7 @@ def _parser() -> ArgumentParser:
         _recipe_options(made)
         made.add_argument("--from", dest="start", default="", metavar="CKPT", help="start from this checkpoint")
         made.add_argument("--snapshot", default="", help="read this snapshot (default: the newest)")
+        made.add_argument("--card", type=int, default=0, metavar="GB", help="take the preset for a card of this size (--set goes before it)")
         if name == "train":
             _queue_options(made)
     quantize = command("quantize", "Make a checkpoint smaller for serving.")
@@ -122,6 +123,12 @@ def _parser() -> ArgumentParser:
     priority.add_argument("priority", type=int, metavar="N")
     command("prune", "Remove the trainer states of ended runs; they would start over.", jobs)
 
+    recipes = actions("recipe", "Every value of a recipe in plain words, and what suits which card.", "explain")
+    for name, help_ in (
+        ("explain", "Every value, what it may be and what it does."),
+        ("presets", "What suits cards of 12 to 141 GB, for this persona's base."),
+    ):
+        command(name, help_, recipes).add_argument("stage", choices=("cpt", "sft", "dpo", "orpo"))
     runs = actions("runs", "What trainings did: read in plain words, compared, made again.", "list")
     command("list", "All runs.", runs)
     command("read", "A run in plain words: what its numbers mean and what to try next.", runs).add_argument("run", metavar="ID")
@@ -366,7 +373,7 @@ def _recipe_options(parser: ArgumentParser) -> None:
 
 
 def _answer(arguments: Namespace) -> int | None:
-    from studio.cli import companion, lore, material, models, preferring, reviewing, running, training
+    from studio.cli import companion, lore, material, models, preferring, recipes, reviewing, running, training
     from studio.persona.folder import open_persona
 
     match arguments.command:
@@ -395,6 +402,7 @@ def _answer(arguments: Namespace) -> int | None:
         "quantize": training.quantize,
         "jobs": training.jobs,
         "runs": running.runs,
+        "recipe": recipes.recipe,
         "reproduce": running.reproduce,
         "checkpoints": models.checkpoints,
         "serve": models.serve,

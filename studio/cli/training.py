@@ -10,6 +10,7 @@ from typing import Any
 from studio import chain, launch
 from studio.checkpoints.store import get_checkpoint
 from studio.cli import output
+from studio.cli.recipes import for_card
 from studio.errors import StudioError
 from studio.jobs import control, queue
 from studio.jobs.runs import DONE, ENDED, PAUSED, Run, read_run
@@ -22,7 +23,14 @@ from studio.seeing import reading
 from studio.text import duration, size
 
 
+def _with_card(arguments: Namespace, persona: Persona) -> None:
+    """``--card`` as settings, before those the person gave."""
+    if getattr(arguments, "card", 0):
+        arguments.set = [*for_card(persona, arguments.stage, arguments.card), *arguments.set]
+
+
 def _recipe(arguments: Namespace, persona: Persona, stage: str) -> Recipe:
+    _with_card(arguments, persona)
     return resolve(persona, stage, Path(arguments.recipe) if arguments.recipe else None, arguments.set)
 
 
@@ -49,6 +57,7 @@ def plan(arguments: Namespace, persona: Persona) -> None:
 
 
 def train(arguments: Namespace, persona: Persona) -> int:
+    _with_card(arguments, persona)
     return _start(arguments, persona, arguments.stage, arguments.start, arguments.snapshot)
 
 

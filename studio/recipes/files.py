@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import tomli_w
@@ -77,3 +77,20 @@ def explained(recipe: Recipe) -> Iterator[tuple[str, Any, str]]:
     hints = get_type_hints(type(recipe), include_extras=True)
     for key in type(recipe).__struct_fields__:
         yield key, getattr(recipe, key), next((m.description or "" for m in getattr(hints[key], "__metadata__", ())), "")
+
+
+def allowed(recipe: Recipe, key: str) -> str:
+    """What a field may be, in short: ``0 < … ≤ 1000``, ``full | lora``, ``true | false``."""
+    hint = get_type_hints(type(recipe), include_extras=True)[key]
+    metas = getattr(hint, "__metadata__", ())
+    kind = hint.__origin__ if metas else hint
+    if kind is bool:
+        return "true | false"
+    if get_origin(kind) is Literal:
+        return " | ".join(map(str, get_args(kind)))
+    for meta in metas:
+        low = f"{meta.ge:,} ≤ " if meta.ge is not None else f"{meta.gt:,} < " if meta.gt is not None else ""
+        high = f" ≤ {meta.le:,}" if meta.le is not None else f" < {meta.lt:,}" if meta.lt is not None else ""
+        if low or high:
+            return f"{low}…{high}"
+    return ""

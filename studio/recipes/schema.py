@@ -117,9 +117,9 @@ class Cpt(Texts, kw_only=True, forbid_unknown_fields=True):
 class Sft(Texts, kw_only=True, forbid_unknown_fields=True):
     """Supervised fine-tuning on the dialogue: a LoRA adapter (or all weights), loss on the character's turns alone."""
 
-    learning_rate: Annotated[float, Meta(gt=0, lt=1, description="Step size. 1e-4 suits LoRA; larger hurt in the reference workflow.")] = 1e-4
+    learning_rate: Annotated[float, Meta(gt=0, lt=1, description="Step size. Higher: learns her manner faster, forgets manners sooner. 1e-4 suits LoRA.")] = 1e-4
     epochs: Annotated[float, Meta(gt=0, le=1000, description="Times the dialogue is read. Past 2 or 3 she starts to recite.")] = 2.0
-    batch: Annotated[int, Meta(ge=1, le=4096, description="Conversations a step.")] = 4
+    batch: Annotated[int, Meta(ge=1, le=4096, description="Conversations a step. Larger: calmer, fewer steps; smaller: learns faster, more by accident.")] = 4
     neftune: Annotated[float, Meta(ge=0, le=50, description="Noise on the embeddings. About 5 makes chat livelier; 0 for facts.")] = 5.0
 
 
@@ -128,7 +128,7 @@ class Preference(Training, kw_only=True, forbid_unknown_fields=True):
     they would blur the comparison."""
 
     epochs: Annotated[float, Meta(gt=0, le=1000, description="Times the pairs are read. A checkpoint is kept after each: compare them blind.")] = 2.0
-    batch: Annotated[int, Meta(ge=1, le=4096, description="Pairs a step.")] = 8
+    batch: Annotated[int, Meta(ge=1, le=4096, description="Pairs a step. Larger: calmer; smaller: more steps, each vote counts for more.")] = 8
     length: Annotated[
         int,
         Meta(ge=32, le=1_048_576, description="Longest prompt with its reply in tokens. Longer talks lose their oldest turns, never her reply."),

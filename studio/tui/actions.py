@@ -130,6 +130,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("train", "give_way", "w", "", "Let the studio's servers stop for the selected run and come back after it."),
     Action("start", "edit", "enter", "change", "Change the selected value of the recipe."),
     Action("start", "default", "u,backspace", "default", "Set the selected value back to where the recipe file had it."),
+    Action("start", "card", "c", "card", "Set the recipe to what suits a card of a given size."),
+    Action("start", "fit", "f", "", "Where it does not fit: make the change that the plan names."),
     Action("start", "parent", "p", "parent", "Choose the checkpoint it starts from."),
     Action("start", "start", "s", "start", "Queue the run."),
     Action("run", "log", "l", "log", "Events or the log below the chart."),

@@ -8,12 +8,13 @@ import msgspec
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from studio import launch
+from studio import launch, planning
+from studio.checkpoints.base import require_base
 from studio.checkpoints.store import Checkpoint, all_checkpoints
 from studio.errors import StudioError
 from studio.jobs.runs import Run
 from studio.recipes.files import explained, resolve
-from studio.recipes.schema import Recipe
+from studio.recipes.schema import Cpt, Preference, Recipe, Sft
 from studio.text import duration, size
 from studio.tui.actions import bindings_of
 from studio.tui.base import StudioScreen
@@ -85,6 +86,8 @@ class StartScreen(StudioScreen):
         """Why it cannot be started now; empty once there is a plan."""
         self.ticket = 0
         self.starting = False
+        self.change: planning.Change | None = None
+        """What makes it fit, where it does not."""
 
     def body(self) -> ComposeResult:
         yield Static(content([(NAMES[self.stage], "strong")]), id="head", classes="line", markup=False)
@@ -139,6 +142,8 @@ class StartScreen(StudioScreen):
         def planned(plan: launch.Plan) -> None:
             if ticket == self.ticket:
                 self.problem = ""
+                self.change = plan.change
+                self.redraw_keys()
                 self.query_one("#plan", Static).update(content(*plan_lines(plan)))
 
         def refused(sentence: str) -> None:
@@ -157,6 +162,10 @@ class StartScreen(StudioScreen):
             if self.studio.readonly:
                 return "The app was opened to read only."
             return "It is being queued already." if self.starting else self.problem
+        if action == "fit" and self.change is None:
+            return "It fits as it is."
+        if action == "card" and not isinstance(self.recipe, Cpt | Sft | Preference):
+            return "There are presets for trainings only."
         if action in ("edit", "default") and self.recipe is None:
             return "The recipe is not read yet."
         if action == "default" and self.recipe is not None and self.is_mounted and (key := self.query_one(Table).key):
@@ -194,6 +203,43 @@ class StartScreen(StudioScreen):
         key = self.query_one(Table).key
         if not self.refused("default") and key and self.recipe is not None:
             self.recipe = msgspec.structs.replace(self.recipe, **{key: getattr(self.from_file, key)})
+            self._fill()
+            self._plan()
+
+    def action_card(self) -> None:
+        recipe, persona = self.recipe, self.persona
+        if self.refused("card") or not isinstance(recipe, Cpt | Sft | Preference):
+            return
+
+        def made() -> list[planning.Preset]:
+            shape = planning.shape_of(require_base(persona.manifest.base))
+            return [planning.preset(recipe, shape, card) for card in planning.CARDS]
+
+        def chosen(presets: list[planning.Preset]) -> None:
+            by_size = {str(each.card): each for each in presets}
+
+            def take(key: str | None) -> None:
+                if key:
+                    self.recipe = msgspec.structs.replace(recipe, **by_size[key].settings)
+                    self._fill()
+                    self._plan()
+
+            choices = [
+                Choice(
+                    str(each.card),
+                    f"{each.card} GB",
+                    f"about {size(each.bytes)}: " + (", ".join(f"{k} = {shown(v)}" for k, v in each.settings.items()) or "as it is"),
+                    "" if each.fits else f"does not fit, it wants {size(each.bytes)}",
+                )
+                for each in presets
+            ]
+            self.app.push_screen(Choose("What suits a card of which size?", choices, width=8), take)
+
+        self.in_background(made, chosen)
+
+    def action_fit(self) -> None:
+        if not self.refused("fit") and self.change is not None and self.recipe is not None:
+            self.recipe = msgspec.structs.replace(self.recipe, **self.change.settings)
             self._fill()
             self._plan()
 
