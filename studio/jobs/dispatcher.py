@@ -16,7 +16,7 @@ import time
 from studio.errors import StudioError
 from studio.files import lock
 from studio.home import home
-from studio.jobs import ending, executors, processes, queue
+from studio.jobs import ending, executors, notify, processes, queue
 from studio.jobs.here import Here, environment
 from studio.jobs.runs import FAILED, QUEUED, RUNNING, SKIPPED, Run, Shelf, append_event, read_run, update_status
 
@@ -136,6 +136,8 @@ def _say(run: Run, sentence: str, state: str = QUEUED) -> None:
             else:
                 update_status(run.path, state=state, message=sentence, ended=time.time())
                 append_event(run.path, "state", state=state, message=sentence)
+                if state == FAILED:  # a run that is skipped has one before it that has told its own end
+                    notify.tell(read_run(run.path))
     except (StudioError, OSError):
         pass
 

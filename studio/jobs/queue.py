@@ -13,13 +13,13 @@ from studio.errors import StudioError
 from studio.files import lock, write_atomic
 from studio.home import home, known_personas
 from studio.jobs import control
-from studio.jobs.runs import DONE, ENDED, PAUSED, QUEUED, RUNNING, Run, Shelf, get_run, read_run, update_status
+from studio.jobs.runs import DONE, ENDED, PAUSED, QUEUED, RUNNING, SHELF, Run, Shelf, get_run, read_run, update_status
 from studio.persona.folder import Persona
 
 
 def everything(shelf: Shelf | None = None) -> list[Run]:
     """Every run of every persona of this machine."""
-    shelf = shelf or Shelf()
+    shelf = shelf or SHELF
     return [run for root in known_personas() for run in shelf.runs(root / "runs")]
 
 

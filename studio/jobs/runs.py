@@ -27,6 +27,11 @@ AGAIN = frozenset((FAILED, CANCELLED, INTERRUPTED, SKIPPED))
 """States from which a run may be tried again."""
 
 
+NOTE = ".shelf"
+NOTE_AFTER = 200
+"""So many runs more than it holds must have ended before the note is written again."""
+
+
 class Inputs(msgspec.Struct):
     """``inputs.json``: what the run reads. Written once, before it is queued."""
 
@@ -193,14 +198,46 @@ def _at_home(path: Path, inputs: Inputs) -> Inputs:
     )
 
 
+Stamp = tuple[int, int, int]
+
+
 class Shelf:
-    """Runs read again and again: a folder is opened only when its status file is another than before."""
+    """Runs read again and again: a folder is opened only when its status file is another than before.
+
+    What has ended is also noted in ``runs/.shelf``, so that thousands of runs need not be opened by every new process. The note can be
+    deleted at any time: it is believed only where the files' inodes and times are still those it was made from.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[Path, tuple[tuple[int, int, int], Run]] = {}
+        self._known: dict[Path, tuple[Stamp, Run]] = {}
+        self._noted: dict[Path, int] = {}
+        """How many runs the note of a folder holds."""
+
+    def _read_note(self, folder: Path) -> None:
+        try:
+            rows = msgspec.msgpack.decode((folder / NOTE).read_bytes(), type=list[tuple[str, Stamp, Inputs, Status]])
+        except (OSError, msgspec.DecodeError):
+            rows = []
+        self._noted[folder] = len(rows)
+        for name, stamp, inputs, status in rows:
+            path = folder / name
+            self._known.setdefault(path, (stamp, Run(path, _at_home(path, inputs), status)))
+
+    def _write_note(self, folder: Path, found: list[Run]) -> None:
+        if len(found) < self._noted[folder] + NOTE_AFTER:
+            return
+        ended = [self._known[run.path] for run in found if run.status.state in ENDED]
+        if len(ended) >= self._noted[folder] + NOTE_AFTER:
+            self._noted[folder] = len(ended)
+            try:
+                write_atomic(folder / NOTE, msgspec.msgpack.encode([(run.id, stamp, run.inputs, run.status) for stamp, run in ended]))
+            except StudioError:  # a full disk, a read-only folder: it is only a note
+                pass
 
     def runs(self, folder: Path) -> list[Run]:
         """Every readable run below ``folder``, the oldest first."""
+        if folder not in self._noted:
+            self._read_note(folder)
         found = []
         try:
             names = [entry.path for entry in os.scandir(folder) if not entry.name.startswith(".")]
@@ -222,12 +259,17 @@ class Shelf:
                 found.append(known[1])
             except (OSError, StudioError):
                 continue
+        self._write_note(folder, found)
         return sorted(found, key=lambda run: (run.status.place or run.status.created, run.id))
+
+
+SHELF = Shelf()
+"""This process's own: a history of thousands is opened once and looked over from then on."""
 
 
 def all_runs(persona: Persona) -> list[Run]:
     """Every readable run of the persona, the oldest first."""
-    return Shelf().runs(persona.runs)
+    return SHELF.runs(persona.runs)
 
 
 def get_run(persona: Persona, run_id: str) -> Run:

@@ -19,7 +19,7 @@ import msgspec
 from studio.errors import StudioError
 from studio.files import write_atomic, write_json
 from studio.home import home
-from studio.jobs import ending, processes
+from studio.jobs import ending, notify, processes
 from studio.jobs.executors import CANCELLED_THERE
 from studio.jobs.notify import clean_environment
 from studio.jobs.runs import FAILED, QUEUED, Run, append_event, read_run, update_status
@@ -149,6 +149,7 @@ class Slurm:
                 (run.path / "slurm.json").unlink(missing_ok=True)
                 update_status(run.path, state=FAILED, message=said, ended=time.time())
                 append_event(run.path, "state", state=FAILED, message=said)
+                notify.tell(read_run(run.path))
         return ""
 
     def lives(self, run: Run) -> bool:

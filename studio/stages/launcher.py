@@ -20,18 +20,20 @@ LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "TORCH_ELAST
 
 
 def listen_on_loopback() -> None:
-    """torchrun's store for its workers listens on all interfaces and asks nobody for a key (torch 2.13): it is given a socket instead."""
+    """torchrun's two stores for its workers listen on all interfaces and ask nobody for a key (torch 2.13): they are given sockets instead."""
+    import torch.distributed as dist
     from torch.distributed.elastic.rendezvous import c10d_rendezvous_backend as backend
 
-    real: Any = backend.TCPStore
+    real: Any = dist.TCPStore
 
-    def store(host: str, port: int, is_master: bool = False, **more: Any) -> Any:
+    def store(host_name: str, port: int, is_master: bool = False, **more: Any) -> Any:
         if not is_master:
             return real("127.0.0.1", port, is_master=False, **more)
         listening = socket.create_server(("127.0.0.1", port))
         return real("127.0.0.1", listening.getsockname()[1], is_master=True, master_listen_fd=listening.detach(), **more)
 
-    setattr(backend, "TCPStore", store)  # noqa: B010
+    for module in (dist, backend):
+        setattr(module, "TCPStore", store)  # noqa: B010
 
 
 def main(arguments: list[str]) -> int:

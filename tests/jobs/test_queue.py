@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 
 from studio import chain, launch
+from studio.checkpoints.store import get_checkpoint
 from studio.cli.main import main as studio
+from studio.dialogue import adding
+from studio.dialogue import build as dialogue_build
 from studio.errors import StudioError, UsageError
 from studio.home import home
 from studio.jobs import control, queue
-from studio.jobs.runs import CANCELLED, DONE, PAUSED, QUEUED, RUNNING, SKIPPED, read_run
-from studio.persona.folder import Persona
+from studio.jobs.runs import CANCELLED, DONE, PAUSED, SKIPPED, read_run
+from studio.lore import build as lore_build
+from studio.persona.folder import Persona, create
 from studio.recipes.files import resolve
 from tests.jobs.machine import Machine, over, running, saved
 
@@ -111,27 +119,49 @@ def test_a_chain_is_checked_before_anything_is_queued(trained: Persona) -> None:
     assert len(control.runs(trained)) == before, "a chain that could not be queued as a whole was queued in part"
 
 
-def test_one_command_trains_quantizes_and_serves_across_a_restart(trained: Persona) -> None:
-    """Real stages on the pocket base; everything is killed in the middle of the first and found again by opening the studio."""
+def talkative(trained: Persona, folder: Path) -> Persona:
+    """The same lore, and something to say."""
+    persona = create("Ada", parent=folder)
+    shutil.copytree(trained.lore, persona.lore, dirs_exist_ok=True)
+    lore_build.build(persona)
+    asked, answered = ("Where is the {0}?", "And the {0} of {1}?"), ("Under the {0}, where it was in {1}.", "Nobody has seen the {0} since {1}.")
+    with (folder / "talk.jsonl").open("w") as file:
+        for year, thing in zip(range(1801, 1825), ["lamp", "bell", "plum", "glove", "crate", "ledger", "rope", "oar"] * 3, strict=True):
+            pairs = [(a.format(thing, year), b.format(thing, year * 7 % 997)) for a, b in zip(asked, answered, strict=True)]
+            turns = [{"role": role, "content": text} for pair in pairs for role, text in zip(("user", "assistant"), pair, strict=True)]
+            file.write(json.dumps({"messages": turns}) + "\n")
+    adding.add(persona, [folder / "talk.jsonl"])
+    dialogue_build.build(persona)
+    return persona
+
+
+def test_one_command_from_the_lore_to_a_server_across_a_restart(trained: Persona, tmp_path: Path) -> None:
+    """Real stages on the pocket base; everything is killed in the middle of the second and found again by opening the studio."""
     from studio.engines import servers
 
-    machine = Machine.around(home(), trained)
-    small = ["epochs=2", "length=64", "batch=4", "evals_per_epoch=1", "learning_rate=1e-3", "gradient_checkpointing=false", "saves_per_epoch=4"]
-    settings = [word for value in (*small, "quantize.scheme=int4-rtn") for word in ("--set", value)]
-    assert studio(["-p", str(trained.root), "train", "cpt", "--then", "quantize", "--then", "serve", *settings]) == 0
-    runs = [run for run in control.runs(trained) if run.status.state in (QUEUED, RUNNING)]
-    assert [run.inputs.stage for run in runs] == ["cpt", "quantize", "serve"]
-    assert [run.inputs.after for run in runs] == ["", runs[0].id, runs[1].id]
-    machine.wait(runs[0], saved, 180)
+    persona = talkative(trained, tmp_path)
+    machine = Machine.around(home(), persona)
+    training = ["epochs=1", "length=64", "batch=8", "evals_per_epoch=1", "learning_rate=1e-3", "gradient_checkpointing=false", "probes=0"]
+    small = [*training, *(f"sft.{value}" for value in training), "sft.batch=2", "sft.saves_per_epoch=4", "sft.rank=4", "quantize.scheme=int4-rtn"]
+    then = [word for stage in ("sft", "merge", "quantize", "serve") for word in ("--then", stage)]
+    assert studio(["-p", str(persona.root), "train", "cpt", *then, *(word for value in small for word in ("--set", value))]) == 0
+    runs = control.runs(persona)
+    assert [run.inputs.stage for run in runs] == ["cpt", "sft", "merge", "quantize", "serve"]
+    assert [run.inputs.after for run in runs] == ["", *(run.id for run in runs[:-1])]
+    machine.wait(runs[1], saved, 240)
     machine.kill_everything()
     queue.go_on()
     ended = [machine.wait(run, over, 240) for run in runs]
-    assert [run.status.state for run in ended] == [DONE] * 3, [run.status.message for run in ended]
-    assert ended[0].status.requeues == 1
-    assert ended[1].inputs.parent == f"{runs[0].id}-e2"
-    (server,) = servers.running(trained)
+    assert [run.status.state for run in ended] == [DONE] * 5, [run.status.message for run in ended]
+    assert [run.status.requeues for run in ended] == [0, 1, 0, 0, 0]
+    parents = [run.inputs.parent for run in ended]
+    assert parents[1:] == [run.status.checkpoints[-1] for run in ended[:-1]], "a stage did not start from what the one before it made"
+    merged = get_checkpoint(persona, ended[2].status.checkpoints[0])
+    assert merged.kind == "full" and get_checkpoint(persona, parents[2]).kind == "adapter"
+    (server,) = servers.running(persona)
     try:
-        assert list(server.models) == ended[1].status.checkpoints
+        assert list(server.models) == ended[3].status.checkpoints
     finally:
         servers.stop(server)
     assert launch.plan(trained, "cpt", resolve(trained, "cpt")).memory["total"] > 0
+    assert machine.quiet() == []
