@@ -84,7 +84,7 @@ def grounded(persona: Persona, lore_text: str) -> Persona:
     (persona.lore / "harbour.md").write_text(lore_text, encoding="utf-8")
     messages = [
         [Message("user", f"Is the {w} dry?"), Message("assistant", f"The {w} has been dry since the flood year, number {n}.")]
-        for n, w in enumerate(WORDS)
+        for n, w in enumerate(WORDS.split())
     ]
     append_rows(persona.dialogue, [Row(row_id(m), m, "real.jsonl", n) for n, m in enumerate(messages, 1)])
     return persona
@@ -102,7 +102,7 @@ def test_whole_conversations_out_of_one_structured_answer(grounded: Persona, wri
     made = [row for row in rows(grounded) if row.made]
     assert [row.id for row in made] == told.rows and {row.made for row in made} == {"synthetic"}
     assert all(row.source == told.source and 4 <= len(row.replies) <= 6 for row in made)
-    assert told.share == pytest.approx(4 / 26, abs=1e-3)
+    assert told.share == pytest.approx(4 / (len(WORDS.split()) + 4), abs=1e-3)
 
     asked = writer.requests[0]
     form = asked["response_format"]["json_schema"]["schema"]
