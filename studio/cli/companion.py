@@ -119,10 +119,39 @@ def export(arguments: Namespace, persona: Persona) -> None:
 
     checkpoint = get_checkpoint(persona, arguments.checkpoint)
     to = Path(arguments.to)
-    if arguments.format == "hf":
-        from studio.checkpoints.export import export_folder
+    if arguments.recipe:
+        from studio.checkpoints.elsewhere import export_recipe
 
-        output.say(f"Written: {export_folder(persona, checkpoint, to, arguments.adapter)}")
+        files = export_recipe(persona, checkpoint, arguments.recipe, to)
+        output.json({"files": [str(path) for path in files]}) if arguments.json else output.say(f"Written: {', '.join(map(str, files))}")
+        return
+    if arguments.format == "gguf":
+        from studio.checkpoints.export import export_gguf
+
+        output.progress(f"llama.cpp converts {checkpoint.id} to {arguments.type} …")
+        files = export_gguf(persona, checkpoint, to, arguments.type)
+        if arguments.json:
+            output.json({"files": [str(path) for path in files]})
+            return
+        output.say(f"Written: {', '.join(map(str, files))}")
+        output.say(
+            f"Into Ollama: cd {files[0].parent} && ollama create {persona.root.name.lower()} -f Modelfile"
+            if len(files) > 1
+            else "Its chat template has no translation for Ollama; llama.cpp reads it from the file itself."
+        )
+        return
+    if arguments.format == "hf":
+        from studio.checkpoints.export import export_folder, try_folder
+
+        if not arguments.untried:
+            output.progress(f"Copying {checkpoint.id}, then it is loaded once and asked one question …")
+        path, tried = export_folder(persona, checkpoint, to, arguments.adapter, None if arguments.untried else try_folder(persona))
+        if arguments.json:
+            output.json({"files": [str(file) for file in sorted(path.iterdir())], "tried": tried})
+            return
+        output.say(f"Written: {path}")
+        if tried:
+            output.say(f"Asked “{tried.prompt}” it answers: {tried.reply or '(nothing readable)'}")
         return
     written = write_bundle(persona, checkpoint, to)
     if arguments.json:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from studio import __version__
+from studio.checkpoints.gguf import TYPES as GGUF_TYPES
 from studio.checkpoints.schemes import SCHEMES
 from studio.cli.lore import parsers as lore_parsers
 from studio.errors import StudioError, UsageError
@@ -241,7 +242,15 @@ def _parser() -> ArgumentParser:
     export = command("export", "Write what another program needs to talk with a checkpoint.")
     export.add_argument("checkpoint", metavar="CKPT")
     export.add_argument("--to", required=True, metavar="DIR")
-    export.add_argument("--format", default="hf", choices=("hf", "sillytavern"), help="hf: a plain model folder; sillytavern: card and presets")
+    export.add_argument(
+        "--format",
+        default="hf",
+        choices=("hf", "gguf", "sillytavern"),
+        help="hf: a plain model folder with its card and an Ollama Modelfile; gguf: by llama.cpp; sillytavern: card and presets",
+    )
+    export.add_argument("--type", default="q8_0", choices=GGUF_TYPES, help="gguf: how its weights are kept (default q8_0)")
+    export.add_argument("--recipe", default="", choices=("axolotl", "llamafactory"), help="the recipe and data it was trained with, for that trainer")
+    export.add_argument("--untried", action="store_true", help="hf: do not load it once and ask it one question")
     export.add_argument("--adapter", action="store_true", help="hf: the adapter alone, not folded into its weights")
 
     demo = command("demo", "The whole way on the sample persona, unattended.")

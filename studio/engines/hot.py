@@ -46,7 +46,7 @@ def room_for(persona: Persona, checkpoint: Checkpoint) -> Server | None:
 def add(persona: Persona, checkpoint: Checkpoint) -> Server:
     """Load an adapter into the running server of its base. StudioError with what keeps it out."""
     found = [server for server in servers.running(persona) if server.state == "ready"]
-    if any(checkpoint.id in server.models for server in found):
+    if any(checkpoint.id in server.models for server in found if server.engine == "vllm"):
         raise StudioError(f"{checkpoint.id} is served already.")
     if not found:
         raise StudioError(f"Nothing is served yet; start with: studio serve {checkpoint.id} --engine vllm")
@@ -64,11 +64,13 @@ def add(persona: Persona, checkpoint: Checkpoint) -> Server:
 
 def remove(persona: Persona, checkpoint_id: str) -> Server:
     """Take an adapter out of the server that has it. StudioError if none has, or if it is the server's own weights."""
-    server = next((s for s in servers.running(persona) if checkpoint_id in s.models), None)
+    having = [server for server in servers.running(persona) if checkpoint_id in server.models]
+    server = next((server for server in having if server.engine == "vllm" and checkpoint_id != server.root), None)
+    if server is None and having:
+        name = having[0].name
+        raise StudioError(f"{checkpoint_id} is what {name} was started with; stop the whole server: studio serve stop {name}")
     if server is None:
         raise StudioError(f"No running server has {checkpoint_id}; see: studio serve status")
-    if server.engine != "vllm" or checkpoint_id == server.root:
-        raise StudioError(f"{checkpoint_id} is what {server.name} was started with; stop the whole server: studio serve stop {server.name}")
     with lock(server.path / ".models"):
         _ask(server, "/v1/unload_lora_adapter", {"lora_name": checkpoint_id})
         return _rewrite(server, {name: model for name, model in server.models.items() if name != checkpoint_id})

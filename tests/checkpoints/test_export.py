@@ -25,7 +25,8 @@ def made(persona: Persona, name: str, **fields: object) -> Checkpoint:
 
 def test_a_full_checkpoint_goes_out_with_where_it_comes_from(persona: Persona, tmp_path: Path) -> None:
     child = made(persona, "cpt-2-e1", parent=made(persona, "cpt-1-e1").id, recipe="epochs = 1\n")
-    out = export_folder(persona, child, tmp_path / "new" / "out")
+    out, tried = export_folder(persona, child, tmp_path / "new" / "out")
+    assert tried is None
     assert sorted(p.name for p in out.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     card = (out / "README.md").read_text()
     assert (
@@ -43,7 +44,7 @@ def test_an_adapter_goes_alone_only_when_asked(persona: Persona, tmp_path: Path)
     with pytest.raises(StudioError, match="studio checkpoints merge sft-1-e1"):
         export_folder(persona, adapter, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert (export_folder(persona, adapter, tmp_path / "out", adapter=True) / "model.safetensors").is_file()
+    assert (export_folder(persona, adapter, tmp_path / "out", adapter=True)[0] / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize(

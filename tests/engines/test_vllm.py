@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
 from studio.checkpoints.store import Checkpoint, get_checkpoint
-from studio.engines import client, environment, servers
+from studio.engines import client, environment, hot, metrics, servers
 from studio.engines.client import Sampler
 from studio.engines.servers import Server
+from studio.engines.sharing import ensure_served, served_by
 from studio.errors import StudioError
 from studio.jobs import processes
 from studio.persona.folder import Persona
@@ -27,12 +29,16 @@ ASKED = [{"role": "user", "content": QUESTION}]
 
 @pytest.fixture(scope="module")
 def started(family: Persona, serving: environment.ServingEnvironment) -> Iterator[dict[str, Server]]:
-    """Base with both adapters in one process, the full checkpoint in another; both come up at the same time."""
+    """Base with an adapter in one process, the full checkpoint in another; both come up at the same time. The second adapter joins later."""
     told: list[str] = []
-    begun = servers.start(family, chosen(family, "sft-1", "sft-2", "cpt-1"), "vllm", context=1024)
+    begun = servers.start(family, chosen(family, "sft-1", "cpt-1"), "vllm", context=1024)
     for server in begun:
         servers.wait_ready(server, told.append)
     assert "vLLM has started" in told
+    # What a review asks for is what it gets: the running server takes the adapter in, nothing else is started.
+    found, more = ensure_served(family, chosen(family, "sft-1", "sft-2"), "vllm")
+    assert more == [] and found["sft-2"].name == found["sft-1"].name
+    begun = servers.running(family)
     yield {name: server for server in begun for name in server.models}
     for server in begun:
         servers.stop(server)
@@ -77,6 +83,33 @@ async def test_adapters_differ_and_agree_with_the_embedded_engine(started: dict[
     for name, value in scores.items():
         # vLLM computes in bf16 (8 bits of mantissa), the embedded engine here in float32: 0.15 nats a sentence were seen.
         assert value == pytest.approx(await client.score(embedded, name, ASKED, "The lamp is lit."), abs=0.3)
+
+
+def test_an_adapter_leaves_and_comes_back(started: dict[str, Server], family: Persona) -> None:
+    sft = get_checkpoint(family, "sft-2")
+    with pytest.raises(StudioError, match="sft-2 is served already"):
+        hot.add(family, sft)
+    with pytest.raises(StudioError, match=r"base is what .* was started with"):
+        hot.remove(family, "base")
+    left = hot.remove(family, "sft-2")
+    assert "sft-2" not in left.models and "sft-2" not in served_by(family, ["sft-2"], "vllm")
+    with pytest.raises(StudioError, match="No running server has sft-9"):
+        hot.remove(family, "sft-9")
+    assert "sft-2" in hot.add(family, sft).models
+    broken = msgspec.structs.replace(sft, id="sft-9", path=str(family.root))
+    with pytest.raises(StudioError):
+        hot.add(family, broken)
+
+
+async def test_it_counts_what_it_does(started: dict[str, Server]) -> None:
+    server = started["base"]
+    before = metrics.read(server)
+    await reply(server, "sft-2", Sampler(max_tokens=12, seed=1))
+    after = metrics.read(server)
+    assert before and after and after.generated > before.generated and after.running == after.waiting == 0
+    half, most = after.percentile(0.5), after.percentile(0.95)
+    assert half is not None and most is not None and 0 < half <= most
+    assert server.cache_tokens > 1024, "as it said when it was up"
 
 
 async def test_a_conversation_that_is_too_long_is_trimmed_or_refused(started: dict[str, Server]) -> None:

@@ -1,0 +1,96 @@
+"""GGUF by llama.cpp's own converter: found where the person has it, run, and its file looked at before it counts.
+
+We write no converter of our own: each architecture permutes and renames its tensors in its own way, and llama.cpp is where these ways are
+kept and tested.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from studio.errors import StudioError
+from studio.text import one_line
+
+DIRECT = ("f16", "bf16", "q8_0")
+"""Types that the converter writes itself."""
+QUANTIZED = ("q6_k", "q5_k_m", "q4_k_m")
+"""Types that ``llama-quantize`` makes of an f16 file."""
+TYPES = (*DIRECT, *QUANTIZED)
+
+HOW = (
+    "GGUF is written by llama.cpp, which is not found here. Get it (git clone https://github.com/ggml-org/llama.cpp), name its folder in "
+    "LLAMA_CPP, and export again"
+)
+
+
+class Tools(NamedTuple):
+    converter: Path
+    quantizer: Path | None
+    """``llama-quantize``, once llama.cpp is built."""
+
+
+def find_tools() -> Tools:
+    """llama.cpp's converter in ``$LLAMA_CPP``, on the PATH, or in a folder ``llama.cpp`` in the home. StudioError saying how to get it."""
+    roots = [Path(root) for root in (os.environ.get("LLAMA_CPP", ""), str(Path.home() / "llama.cpp")) if root]
+    on_path = shutil.which("convert_hf_to_gguf.py")
+    converter = next((root / "convert_hf_to_gguf.py" for root in roots if (root / "convert_hf_to_gguf.py").is_file()), None)
+    converter = converter or (Path(on_path) if on_path else None)
+    if converter is None:
+        raise StudioError(f"{HOW}.")
+    built = [converter.parent / place / "llama-quantize" for place in ("build/bin", "bin", ".")]
+    found = next((path for path in built if path.is_file()), None) or shutil.which("llama-quantize")
+    return Tools(converter, Path(found) if found else None)
+
+
+def convert(folder: Path, to: Path, kind: str) -> Path:
+    """Convert the model in ``folder`` to the file ``to`` of a type; whole or not at all. StudioError with the converter's own last words."""
+    tools = find_tools()
+    if kind in QUANTIZED and tools.quantizer is None:
+        raise StudioError(f"{kind} needs llama-quantize, which is part of a built llama.cpp (cmake -B build && cmake --build build); q8_0 does not.")
+    if to.exists():
+        raise StudioError(f"{to} is there already; name a new file.")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    first, half = to.with_name(f".{to.name}.making"), to.with_name(f".{to.name}.f16")
+    try:
+        direct = kind in DIRECT
+        _run([sys.executable, str(tools.converter), str(folder), "--outfile", str(first if direct else half), "--outtype", kind if direct else "f16"])
+        if not direct:
+            _run([str(tools.quantizer), str(half), str(first), kind.upper()])
+        tensors = check(first)
+        if tensors == 0:
+            raise StudioError(f"llama.cpp wrote a GGUF without tensors from {folder}; look at its output.")
+        first.chmod(0o600)
+        os.replace(first, to)
+    finally:
+        first.unlink(missing_ok=True)
+        half.unlink(missing_ok=True)
+    return to
+
+
+def _run(command: list[str]) -> None:
+    kept = {name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=kept | {"HF_HUB_OFFLINE": "1"}, check=False)
+    except OSError as error:
+        raise StudioError(f"{command[0]} could not be started: {error.strerror}.") from error
+    if done.returncode:
+        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        raise StudioError(f"llama.cpp could not convert it ({one_line(said[-1])[:300] if said else f'exit code {done.returncode}'}).")
+
+
+def check(file: Path) -> int:
+    """How many tensors a GGUF file holds; StudioError if it is none."""
+    try:
+        with file.open("rb") as opened:
+            magic, version, tensors, _ = struct.unpack("<4sIQQ", opened.read(24))
+    except (OSError, struct.error) as error:
+        raise StudioError(f"llama.cpp left no whole GGUF file behind ({error}).") from error
+    if magic != b"GGUF" or version < 2:
+        raise StudioError(f"What llama.cpp wrote is no GGUF file (it begins with {magic!r}).")
+    return int(tensors)

@@ -1,0 +1,29 @@
+"""What leaves the studio is loaded once, as a stranger would load it, and asked one question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from studio.checkpoints.export import export_folder, try_folder
+from studio.checkpoints.store import Checkpoint, read_checkpoint, write_card
+from studio.checkpoints.templates import CHATML
+from studio.errors import StudioError
+from studio.persona.folder import Persona
+
+
+def test_an_exported_model_answers_once_or_is_not_exported(persona: Persona, pocket: Path, tmp_path: Path) -> None:
+    folder = persona.checkpoints / "cpt-1-e1"
+    folder.mkdir()
+    for file in pocket.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "chat_template.jinja").write_text(CHATML)
+    write_card(folder, Checkpoint("cpt-1-e1", "cpt-1-e1", "cpt", parent="base", base="pocket"))
+    out, tried = export_folder(persona, read_checkpoint(folder), tmp_path / "out", attempt=try_folder(persona))
+    assert tried is not None and tried.prompt and (out / "Modelfile").is_file()
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StudioError, match=r"does not answer .*nothing was exported"):
+        export_folder(persona, read_checkpoint(folder), tmp_path / "torn", attempt=try_folder(persona))
+    assert not (tmp_path / "torn").exists()
