@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import getincrementaldecoder
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -18,8 +19,16 @@ from studio.preference.store import Pair
 from studio.reports import AddReport, Fault
 from studio.text import normal
 
+HEAD = 100_000
+"""Characters of a file that tell its format."""
+
+PIECE = 1 << 20
+
 MOST_FAULTS = 1000
 """Places remembered for one reason of one file; the count goes on."""
+
+MOST_NAMES = 50
+"""Names of one id that are remembered."""
 
 ME = "me"
 HER = "character"
@@ -209,13 +218,27 @@ class File:
         return self.decoded[0]
 
     @cached_property
+    def is_utf8(self) -> bool:
+        """Whether the bytes are UTF-8; found piece by piece, since the text of a large file takes four times its bytes."""
+        decoder = getincrementaldecoder("utf-8")()
+        try:
+            for start in range(0, len(self.raw), PIECE):
+                decoder.decode(self.raw[start : start + PIECE], start + PIECE >= len(self.raw))
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    @cached_property
+    def head(self) -> str:
+        """The beginning of the text, enough to tell the format by. Raises UndecodableText."""
+        if self.is_utf8:
+            return self.raw[: 4 * HEAD].decode("utf-8", "ignore")[:HEAD].replace("\r\n", "\n")
+        return self.text[:HEAD]
+
+    @cached_property
     def json(self) -> bytes:
         """The bytes of a JSON file as UTF-8. Raises UndecodableText."""
-        try:
-            self.raw.decode()
-        except UnicodeDecodeError:
-            return self.text.encode("utf-8", "replace")
-        return self.raw
+        return self.raw if self.is_utf8 else self.text.encode("utf-8", "replace")
 
     @cached_property
     def document(self) -> dict[str, msgspec.Raw] | None:
@@ -340,7 +363,7 @@ class Intake:
             self.taken.speakers[key] = Speaker(key, [name], 0, hint)
         else:
             if name != known.names[-1]:
-                known.names = [other for other in known.names if other != name] + [name]
+                known.names = [*[other for other in known.names if other != name][-MOST_NAMES:], name]
             known.hint = known.hint or hint
         return key
 

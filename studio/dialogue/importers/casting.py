@@ -38,19 +38,21 @@ def cast(speakers: dict[str, Speaker], asked: Asked, persona: str, user: str) ->
     mine = _meant(asked.me, found, "--me")
     out = _meant(asked.leave_out, found, "--leave-out")
     _no_one_twice(hers, mine, out, found)
+    elsewhere = mine | out
     by = "as was said" if asked.character or asked.me else ""
     hinted = [s.key for s in found if s.hint == HER]
     if EVERYBODY in asked.character:
-        hers |= set(hinted) if hinted else {s.key for s in found if s.key not in mine | out}
+        hers |= set(hinted) if hinted else {s.key for s in found if s.key not in elsewhere}
     if not hers:
         by = by or "the persona's name"
-        hers = {s.key for s in found if normal(persona) in map(normal, s.names) and s.key not in mine | out and s.hint != ME}
+        hers = {s.key for s in found if normal(persona) in map(normal, s.names) and s.key not in elsewhere and s.hint != ME}
     if not hers and len(hinted) == 1:
         hers, by = set(hinted), "" if not asked.me else by
     if not mine:
         mine = {s.key for s in found if s.hint == ME} or {s.key for s in found if normal(user) in map(normal, s.names)}
         mine -= hers | out
-    rest = [s.key for s in found if s.key not in hers | mine | out]
+    given = hers | mine | out
+    rest = [s.key for s in found if s.key not in given]
     if not hers and mine and len(rest) == 1:
         hers, rest, by = set(rest), [], by if asked.me else ""
     if not hers:

@@ -164,7 +164,7 @@ class Cutter:
         for number, turn in enumerate(session):
             if turn.role != "assistant" or len(turn.said) != 1 or not turn.said[0].passed_over:
                 continue
-            first = max(0, number + 1 - 2 * self.asked.exchanges) if self.asked.exchanges else 0
+            first = max(0, number + 1 - 2 * (self.asked.exchanges or Asked().exchanges))
             prompt = session[first:number]
             while prompt and prompt[0].role != "user":
                 prompt = prompt[1:]

@@ -20,7 +20,7 @@ Line = tuple[str, str, int]
 def looks_text(file: File) -> bool:
     if file.suffix in (".csv", ".tsv"):
         return False
-    lines = [line for line in file.text[:100_000].split("\n") if line.strip()]
+    lines = [line for line in file.head.split("\n") if line.strip()]
     turns = sum(bool(_TURN.match(line)) for line in lines)
     return bool(turns) and turns + sum(bool(_NARRATION.match(line)) for line in lines) >= 0.5 * len(lines)
 

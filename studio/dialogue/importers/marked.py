@@ -36,7 +36,7 @@ def looks_pygmalion(file: File) -> bool:
 
 def _text(file: File) -> str:
     """The beginning, if it is plain text and no JSON."""
-    text = file.text[:200_000]
+    text = file.head
     return "" if text.lstrip()[:1] in ("{", "[") else text
 
 

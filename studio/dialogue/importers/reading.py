@@ -13,9 +13,12 @@ from studio.dialogue.importers.base import Asked, File, ImportReport, Intake, Ta
 from studio.dialogue.importers.registry import FORMATS, ROWS, Format, by_name, detect
 from studio.errors import StudioError
 
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".txt", ".md", ".csv", ".tsv", ".log")
+JSON = (".json", ".jsonl", ".ndjson")
+SUFFIXES = (*JSON, ".txt", ".md", ".csv", ".tsv", ".log")
 LARGEST_FILE = 2**30
 """Bytes of one file, or of one member of a zip, that are read at most."""
+LARGEST_TEXT = 2**28
+"""Bytes of a file that is no JSON; its text is held in memory as a whole."""
 LARGEST_ZIP = 2 * 2**30
 """Bytes that the members of one zip are allowed to be together."""
 MOST_MEMBERS = 100_000
@@ -104,7 +107,7 @@ def _members(path: Path, taken: Taken) -> Iterator[File]:
             left -= len(raw)
             yield File(str(PurePosixPath(path.name) / pure), raw, shown)
         if others:
-            Intake(taken, File(str(path), b""), "", "file").changed("file of the zip that is no text (pictures, sounds) not read", others)
+            Intake(taken, File(str(path), b""), "", "file").changed("other file of the zip (picture, sound, zip) not read", others)
 
 
 def _trick(info: zipfile.ZipInfo, pure: PurePosixPath) -> str:
@@ -139,15 +142,18 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> 
 
 def _take(file: File, taken: Taken, asked: Asked, roles: dict[str, str]) -> None:
     try:
-        encoding = file.decoded[1]
+        encoding = "utf-8" if file.is_utf8 else file.decoded[1]
     except UndecodableText as error:
         Intake(taken, file, "", "file").refuse("not readable as text", str(error), error.line)
         return
-    if not file.text.strip():
+    if file.suffix not in JSON and len(file.raw) > LARGEST_TEXT:
+        Intake(taken, file, "", "file").refuse("too large", f"it is a text of more than {LARGEST_TEXT >> 20} MB; cut it into smaller files")
+        return
+    if not (file.raw if file.is_utf8 else file.text).strip():
         Intake(taken, file, "", "file").refuse("empty file", "the file is empty")
         return
     format_: Format | None = by_name(asked.format) if asked.format else detect(file)
-    if format_ is None and file.suffix in (".json", ".jsonl", ".ndjson"):
+    if format_ is None and file.suffix in JSON:
         if file.json.lstrip()[:1] == b"{" and file.document is None and not file.sample:
             Intake(taken, file, "", "file").refuse("not JSON", f"it is no whole JSON ({file.problem}); it may be half-written: export it again")
             return

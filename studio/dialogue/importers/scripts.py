@@ -38,7 +38,7 @@ def looks_text(file: File) -> bool:
     """Most lines are turns, and the names come back."""
     if file.suffix in (".csv", ".tsv", ".json", ".jsonl"):
         return False
-    head = file.text[:100_000]
+    head = file.head
     lines = [line for line in head.split("\n") if line.strip() and not _DIRECTION.match(line) and not _SCENE.match(line)]
     names, turns = turns_in(head)
     return bool(lines) and len(names) >= 2 and turns >= 0.5 * len(lines) and turns >= 2 * len(names)
@@ -120,7 +120,7 @@ def looks_table(file: File) -> bool:
     if any(isinstance(raw, dict) for raw in file.sample):
         speaker, text, _ = columns_of([str(key) for raw in file.sample[:1] if isinstance(raw, dict) for key in raw])
         return bool(speaker and text and speaker != text) and all(isinstance(raw, dict) and isinstance(raw.get(text), str) for raw in file.sample)
-    head = file.text.lstrip("\n").partition("\n")[0]
+    head = file.head.lstrip("\n").partition("\n")[0]
     if len(head) > 4000 or file.suffix not in (".csv", ".tsv", ".txt"):
         return False
     speaker, text, _ = columns_of(next(iter(_csv([head], _delimiter(head))), []))

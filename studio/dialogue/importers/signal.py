@@ -20,7 +20,7 @@ def looks_data(file: File) -> bool:
 
 def looks_chat(file: File) -> bool:
     """Square brackets around an ISO date are WhatsApp's too in some countries; Signal's have ``Me`` or the file's own name."""
-    lines = [line for line in file.text[:60_000].split("\n") if line.strip()][:400]
+    lines = [line for line in file.head.split("\n") if line.strip()][:400]
     heads = [head for line in lines if (head := _HEAD.match(line))]
     return bool(lines and _HEAD.match(lines[0])) and (any(head["name"] == "Me" for head in heads) or file.suffix == ".md")
 

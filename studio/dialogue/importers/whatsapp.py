@@ -75,9 +75,9 @@ def looks(file: File) -> bool:
     """The first line is a message, and some lines have speakers."""
     if file.suffix in (".json", ".jsonl", ".csv", ".tsv"):
         return False
-    if signal.looks_chat(file) and "\u200e" not in file.text[:60_000] and "whatsapp" not in file.base.casefold():
+    if signal.looks_chat(file) and "\u200e" not in file.head and "whatsapp" not in file.base.casefold():
         return False
-    lines = [line for line in file.text[:60_000].split("\n") if line.strip()][:400]
+    lines = [line for line in file.head.split("\n") if line.strip()][:400]
     heads = [found for line in lines if (found := head_of(line))]
     return bool(heads and head_of(lines[0])) and any(_SPEAKER.match(found.string[found.end() :]) for found in heads)
 
@@ -133,7 +133,8 @@ def _speakers(messages: list[_Line], confirmed: set[str]) -> set[str]:
     recurring = {name for name, count in counted.items() if count > 1}
     accepted = set()
     for name, count in counted.items():
-        begun = any(name.startswith(other + " ") and len(name.split()) - len(other.split()) >= _LONG_SPEAKER for other in recurring or counted)
+        words = name.split()
+        begun = any(" ".join(words[:end]) in (recurring or counted) for end in range(1, min(len(words) - _LONG_SPEAKER, 12) + 1))
         if normal(name) in confirmed or (not begun and (count > 1 or len(recurring) < 2)):
             accepted.add(name)
     return accepted

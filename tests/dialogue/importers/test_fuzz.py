@@ -39,6 +39,7 @@ JUNK = [
     *(b": ", b"\xe2\x80\x8e", b"<|im_start|>", b"<START>", b"[99/99/9999, 99:99:99] ", b"0/0/00, 0:00 - ", "\u202e".encode(), b"true", b"[]", b"{}"),
     *(b'"from":{}', b'"messages":[[]]', b"\xef\xbb\xbf"),
 ]
+RENAMED = b'{"type":"message","from":"n%d","from_id":"u","text":"a"}'
 VALUES = [b"null", b"1", b"-1", b"1e308", b"[]", b"{}", b'""', b"true", b'"x"', b"[[1]]"]
 
 
@@ -124,6 +125,12 @@ def test_deep_nesting_long_lines_and_many_faults(mira: Persona, tmp_path: Path) 
         ("one_turn.txt", b"<START>\nYou: x\nMira: y\n" + b"z\n" * 300_000),
         ("many.json", b'{"name":"x","type":"y","id":1,"messages":[' + b"1," * 300_000 + b"1]}"),
         ("game.json", b'{"text":' + b'[{"CHOICE":[' * 90 + b'[{"A":"b"}]' + b"]}]" * 90 + b"}"),
+        ("names.txt", b"".join(b"6/13/25, 9:58 PM - n%d x y z w: a\n" % n for n in range(20_000))),
+        (
+            "renamed.json",
+            b'{"name":"x","type":"y","id":1,"messages":[%s]}'
+            % b",".join(b'{"type":"message","from":"n%d","from_id":"u","text":"a"}' % n for n in range(20_000)),
+        ),
         ("haruhi.txt", "米拉:「好」\n".encode() * 15_000),
     ):
         path = tmp_path / name

@@ -28,7 +28,7 @@ def zipped(path: Path, members: dict[str, bytes]) -> Path:
 def test_a_zip_of_an_export(mira: Persona, tmp_path: Path) -> None:
     path = zipped(tmp_path / "WhatsApp Chat - Mira.zip", {"_chat.txt": CHAT, "00000012-PHOTO.jpg": b"\xff\xd8", "__MACOSX/._chat.txt": b"x"})
     report = add(mira, [path])
-    assert (report.kept, report.format) == (1, "whatsapp") and report.changed["file of the zip that is no text (pictures, sounds) not read"] == 2
+    assert (report.kept, report.format) == (1, "whatsapp") and report.changed["other file of the zip (picture, sound, zip) not read"] == 2
     assert report.files[0].endswith("Mira.zip!_chat.txt") and next(store.rows(mira)).source == "_chat.txt"
     assert [p.name.split("-", 1)[1] for p in mira.sources.iterdir() if p.name != "index.jsonl"] == ["_chat.txt"]
 
