@@ -23,6 +23,11 @@ def decode(raw: bytes) -> tuple[str, str]:
     Raises UndecodableText with the line of the first bad byte.
     """
     encoding = "utf-8"
+    if b"\x1b$" in raw and raw.isascii():
+        try:
+            raw, encoding = raw.decode("iso2022_jp").encode(), "iso2022_jp"
+        except UnicodeDecodeError:
+            pass  # escape sequences of a terminal's log, not of a Japanese mail
     if b"\0" in raw and raw[:2] not in (b"\xff\xfe", b"\xfe\xff") and (wide := _wide_without_mark(raw)):
         raw = wide.encode()
         encoding = "utf-16"
@@ -62,8 +67,13 @@ def _wide_without_mark(raw: bytes) -> str:
 
 
 def _has_valid_utf8(raw: bytes) -> bool:
-    """Whether any multi-byte sequence decodes: then the file is UTF-8 with damage, not a legacy encoding."""
-    return any(ord(character) > 0x7FF for character in raw.decode("utf-8", errors="ignore"))
+    """Whether most bytes above 0x7F are parts of sequences that decode: then the file is UTF-8 with damage, not a legacy encoding.
+
+    In Japanese and Korean legacy encodings a few pairs and triples look like UTF-8 by chance.
+    """
+    high = len(raw) - len(raw.translate(None, bytes(range(0x80, 0x100))))
+    good = sum(len(character.encode()) for character in raw.decode("utf-8", errors="ignore") if character > "\x7f")
+    return good > 0.6 * high
 
 
 def _legacy_encoding(raw: bytes, line: int) -> str:

@@ -158,7 +158,9 @@ _CONTROLS = "\x00-\x08\x0b\x0e-\x1f\x7f\x80-\x84\x86-\x9f\u00ad\u200b\u200e\u200
 _INVISIBLE = re.compile(f"[{_CONTROLS}]")
 _BREAKS = re.compile("[\x0c\x85\u2028\u2029]")
 _UNSEEN = re.compile(f"[{_CONTROLS}\x0c\x85\u2028\u2029]")
-_SUSPECT = re.compile("[\u00c2-\u00f4\u0413\u0420][\u0080-\u00bf\u0152-\u0178\u0192\u02c6\u02dc\u0402-\u045f\u2013-\u203a\u20ac\u2116\u2122]")
+_SUSPECT = re.compile(
+    "[\u00c2-\u00f4\u0413\u0420\u0421][\u0080-\u00bf\u0152-\u0178\u0192\u02c6\u02dc\u0402-\u040f\u0451-\u045f\u2013-\u203a\u20ac\u2116\u2122]"
+)
 """How text of two UTF-8 bytes looks that was read as Latin-1 or Windows-125x: the gate before the slow look."""
 
 

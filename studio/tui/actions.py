@@ -60,6 +60,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("lore-reader", "both", "t", "before/after", "What was changed: marked in the margin, or before and after in full."),
     Action("lore-reader", "change(1)", "right_square_bracket,right", "next change", "To the next changed place."),
     Action("lore-reader", "change(-1)", "left_square_bracket,left", "", "To the changed place before."),
+    Action("lore-reader", "turn(1)", "J", "", "The next part of a large file."),
+    Action("lore-reader", "turn(-1)", "K", "", "The part before, of a large file."),
     Action("lore-reader", "find", "slash", "find", "Scroll to the next place with a text."),
     Action("lore-reader", "find_next", "n", "next", "The next place with the same text."),
     Action("lore-reader", "edit", "e", "edit", "Open this file in $EDITOR."),
@@ -69,7 +71,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("lore-cleaning", "apply", "s", "do it", "Clean; what stands there now is kept in sources/.", dangerous=True),
     Action("lore-cleaning", "again", "r", "again", "Look through the files again."),
     Action("lore-cleaning", "stop", "escape,x", "", "Stop the looking through or cleaning that is going on."),
-    Action("dialogue", "find", "slash", "filter", "Show only the rows for which all of a line holds: src:chat -is:rejected len>400 \"late again\"."),
+    Action("dialogue", "find", "slash", "filter", 'Show only the rows for which all of a line holds: src:chat -is:rejected len>400 "late again".'),
     Action("dialogue", "read", "enter", "read", "Read the selected conversation whole, turn by turn."),
     Action("dialogue", "accept", "y", "accept", "Accept the marked rows (or the selected one); once more: open again."),
     Action("dialogue", "reject", "x", "reject", "Reject them: kept, and never built; once more: open again."),
@@ -217,6 +219,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "review", "inspect", "d", "details", "What was really sent and drawn: prompt tokens, sampler, seeds, speed. Who is who only after the vote."
     ),
+    Action("review", "origin", "o", "origin", "After the vote: the training rows that are nearest to this reply, and what they share."),
     Action("review", "ranking", "k", "ranking", "The ranking so far, with intervals."),
     Action("review", "new", "N", "new", "Begin another review: choose checkpoints."),
 )

@@ -216,3 +216,23 @@ def test_an_archive_that_lies_about_its_size_is_cut_off(persona: Persona, tmp_pa
     (tmp_path / "liar.zip").write_bytes(raw)
     report = sources.add(persona, [tmp_path / "liar.zip"])
     assert report.kept == 0 and sum(report.dropped.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Старый паромщик ещё раз оглянулся на город, потом ушёл. ", "cp1251"),
+        ("Старый паромщик ещё раз оглянулся на город, потом ушёл. ", "koi8-r"),
+        ("Az öreg révész őszintén szólva fűtött a büszkeségtől. ", "cp1250"),
+        ("Der alte Fährmann ging übers Ufer nach Hause. ", "latin-1"),
+        ("渡船在黄昏时分进港，船灯已经点亮。", "gb18030"),
+        ("渡船在黃昏時分進港，船燈已經點亮。", "big5"),
+        ("渡し船は夕暮れに灯をともして入ってきた。", "shift_jis"),
+        ("渡し船は夕暮れに灯をともして入ってきた。", "euc_jp"),
+        ("渡し船は夕暮れに灯をともして入ってきた。", "iso2022_jp"),
+        ("나룻배는 해질녘에 등불을 켜고 들어왔다. ", "euc_kr"),
+        ("나룻배는 해질녘에 등불을 켜고 들어왔다. ", "utf-16"),
+    ],
+)
+def test_old_encodings(text: str, encoding: str) -> None:
+    assert read("a.txt", (text * 12).encode(encoding)).text == text * 12

@@ -37,6 +37,21 @@ async def test_what_was_changed_is_marked_and_shown_in_full(mended: Persona) -> 
     assert not app.crash
 
 
+async def test_a_large_file_is_read_in_parts(persona: Persona) -> None:
+    (persona.lore / "long.txt").write_text("".join(f"Line {n} of a book that has no end, or none that anybody has seen.\n\n" for n in range(12_000)))
+    app = StudioApp(persona)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settled(pilot)
+        await press(pilot, "2")
+        app.screen.query_one("#files").select("long.txt")
+        shown = await press(pilot, "enter")
+        assert "part 1 of 3" in shown and "Line 0 of" in shown
+        shown = await press(pilot, "J", "J")
+        assert "part 3 of 3" in shown and "Line 0 of" not in shown
+        assert "Line 11999 of" in await press(pilot, "J", "end")
+    assert not app.crash
+
+
 async def test_cleaning_is_looked_at_switched_and_done(mended: Persona) -> None:
     (mended.lore / "pier.md").unlink()
     app = StudioApp(mended)

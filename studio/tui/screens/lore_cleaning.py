@@ -65,6 +65,8 @@ class CleaningScreen(Stoppable):
         self.say(sentence, bad=True)
 
     def _planned(self, plans: list[Plan]) -> None:
+        if not self.places:
+            self.query_one("#steps", Table).action_jump(0)
         self.plans = plans
         self.places = [(each.file, change) for each in plans for change in each.cleaned.changes][:MOST]
         table = self.query_one("#places", Table)

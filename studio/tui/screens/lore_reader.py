@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from studio.lore.cleaning import Change
 from studio.persona.folder import Persona
 from studio.text import count
@@ -15,6 +17,9 @@ from studio.tui.screens.reader import ReaderScreen
 MARK = "▎"
 BEFORE = "− "
 AFTER = "+ "
+PART = 400_000
+"""Characters shown at a time: a screen of any part of a whole library is there at once."""
+
 LONGEST = 40
 """Lines shown of what was left out in one place."""
 
@@ -26,18 +31,32 @@ class LoreReader(ReaderScreen):
     def __init__(self, persona: Persona, name: str) -> None:
         self.lore, self.name_in_lore = persona, name
         self.both = False
+        self.part = 0
+        self.parts = 1
         self.changes: list[Change] = []
         super().__init__([(name, "strong")], self.read_file, file=persona.lore / name)
 
     def read_file(self) -> Sequence[Line]:
         from studio.lore.sources import changes_of, read_text
 
-        self.changes = changes_of(self.lore, self.name_in_lore)
-        return marked_lines(read_text(self.lore.lore / self.name_in_lore).split("\n"), self.changes, self.both)
+        lines = read_text(self.lore.lore / self.name_in_lore).split("\n")
+        begins = part_starts(lines)
+        self.parts = len(begins)
+        self.part = min(self.part, self.parts - 1)
+        first = begins[self.part]
+        end = begins[self.part + 1] if self.part + 1 < self.parts else len(lines)
+        changes = changes_of(self.lore, self.name_in_lore)
+        self.changes = [msgspec.structs.replace(change, at=change.at - first) for change in changes if first < change.at <= end]
+        head: list[Line] = [[(f"part {self.part + 1:,} of {self.parts:,}, from line {first + 1:,} (J and K)", "muted")], ""] if self.parts > 1 else []
+        return [*head, *marked_lines(lines[first:end], self.changes, self.both)]
 
     def why_not(self, action: str) -> str:
         if action in ("both", "change") and not self.changes:
-            return "Nothing was changed in this file since it came."
+            return (
+                "Nothing was changed in this part of the file since it came." if self.parts > 1 else "Nothing was changed in this file since it came."
+            )
+        if action == "turn" and self.parts == 1:
+            return "The whole file is shown."
         return super().why_not(action)
 
     def action_both(self) -> None:
@@ -47,6 +66,18 @@ class LoreReader(ReaderScreen):
         self.refresh_data()
         places = count(len(self.changes), "change")
         self.say(f"{places}: before (−) and after (+)." if self.both else f"{places}, marked in the margin.")
+
+    def action_turn(self, step: int) -> None:
+        """To the next or the previous part of a large file."""
+        if self.refused("turn"):
+            return
+        part = self.part + step
+        if not 0 <= part < self.parts:
+            self.say("That was the last part." if step > 0 else "That was the first part.")
+            return
+        self.part = part
+        self.query_one(Pager).scroll_to(y=0, animate=False, force=True)
+        self.refresh_data()
 
     def action_change(self, step: int) -> None:
         """To the next or the previous changed place."""
@@ -61,6 +92,17 @@ class LoreReader(ReaderScreen):
             pager.scroll_to(y=ahead[0] if step > 0 else ahead[-1], animate=False, force=True)
         else:
             self.say("That was the last change." if step > 0 else "That was the first change.")
+
+
+def part_starts(lines: Sequence[str]) -> list[int]:
+    """Indexes of the lines at which parts of about ``PART`` characters begin."""
+    begins, held = [0], 0
+    for index, line in enumerate(lines):
+        if held > PART:
+            begins.append(index)
+            held = 0
+        held += len(line) + 1
+    return begins
 
 
 def marked_lines(lines: Sequence[str], changes: Sequence[Change], both: bool) -> list[Line]:
