@@ -34,30 +34,36 @@ MARKUP = re.compile(
     re.IGNORECASE,
 )
 
-_FINE = frozenset(".,!?;:'\"-–—…()[]*~«»‹›“”„‘’‚。、，！？：；「」『』（）《》〈〉～·・•%&/+=#@°€$£¥")
-"""Marks that people write."""
+_ODD = re.compile(r"[^\w\s.,!?;:'\"\-–—…()\[\]*~«»‹›“”„‘’‚。、，！？：；「」『』（）《》〈〉～·・•%&/+=#@°€$£¥]")
+"""Neither a letter, nor a digit, nor a mark that people write."""
 
 
 class _Pattern(ByMessage):
     everyone = True
-    PATTERNS: ClassVar[dict[str, tuple[re.Pattern[str], str]]] = {
-        "link": (LINK, "a link: {}"),
-        "markup": (MARKUP, "markup: {}"),
-        "placeholder": (PLACEHOLDER, "an unfilled placeholder: {}"),
-        "control-token": (CONTROL, "a mark of a chat template: {}"),
-        "lost-character": (re.compile("\ufffd+|(?:Ã[\u0080-\u00bf]|â€[\u0080-\u02dc™œ]){1,}"), "characters were lost in an earlier conversion: {}"),
+    PATTERNS: ClassVar[dict[str, tuple[re.Pattern[str], str, str]]] = {
+        "link": (LINK, "/.", "a link: {}"),
+        "markup": (MARKUP, "<`[&", "markup: {}"),
+        "placeholder": (PLACEHOLDER, "{<[", "an unfilled placeholder: {}"),
+        "control-token": (CONTROL, "<[#", "a mark of a chat template: {}"),
+        "lost-character": (
+            re.compile("\ufffd+|(?:Ã[\u0080-\u00bf]|â€[\u0080-\u02dc™œ])+"),
+            "\ufffdÃâ",
+            "characters were lost in an earlier conversion: {}",
+        ),
     }
+    """Pattern, characters one of which any match has (finding these costs next to nothing), and words."""
 
     def __init__(self, check: Check, context: Context) -> None:
         super().__init__(check, context)
-        self.pattern, self.what = self.PATTERNS[check.name]
+        self.pattern, self.marks, self.what = self.PATTERNS[check.name]
         self.special: list[str] = []
         if check.name == "control-token" and context.base is not None:
             added = context.tokenizer.get_added_tokens_decoder().values()
             self.special = [token.content for token in added if token.special and len(token.content) > 2 and not token.content.isalnum()]
 
     def find(self, text: str) -> Sequence[tuple[int, int, str]]:
-        found = [(*match.span(), self.what) for match in self.pattern.finditer(text)]
+        worth = any(mark in text for mark in self.marks) and (self.pattern is not LINK or "/" in text or "www" in text.lower())
+        found = [(*match.span(), self.what) for match in self.pattern.finditer(text)] if worth else []
         for token in self.special:
             at = text.find(token)
             if at >= 0 and not any(start <= at < stop for start, stop, _ in found):
@@ -77,7 +83,7 @@ class _Symbols(Examiner):
             text = message.content
             if len(text) < self.LEAST:
                 continue
-            odd = sum(not c.isalnum() and not c.isspace() and c not in _FINE and unicodedata.category(c)[0] != "M" for c in text)
+            odd = sum(unicodedata.category(c)[0] != "M" for c in _ODD.findall(text))
             if odd >= self.share * len(text):
                 found.append(Flag(self.name, f"{odd / len(text):.0%} symbols: {about(text)}", round(odd / len(text), 3), number))
         return found
