@@ -18,6 +18,17 @@ def ancestors(persona: Persona, checkpoint: Checkpoint) -> list[Checkpoint]:
     return line
 
 
+def dialogue_of(persona: Persona, checkpoint_id: str) -> str:
+    """The dialogue snapshot that a checkpoint learned to talk from: its own or its nearest ancestor's. Empty if it learned from none that is
+    known: a base, CPT alone, a checkpoint that is gone, an outside endpoint.
+    """
+    try:
+        line = ancestors(persona, get_checkpoint(persona, checkpoint_id))
+    except StudioError:
+        return ""
+    return next((c.snapshot for c in line if c.snapshot.startswith("dialogue-")), "")
+
+
 def common_ancestor(persona: Persona, checkpoints: list[Checkpoint]) -> Checkpoint:
     """The nearest checkpoint that all were made from and that is none of them. StudioError if there is none on this machine."""
     own = {c.id for c in checkpoints}

@@ -238,11 +238,10 @@ def replies_of_vote(persona: Persona, identity: str, side: int = 0) -> list[tupl
 
     Without ``side``: those that were not called best; all of them after a tie or both bad.
     """
-    from studio.checkpoints.store import all_checkpoints
+    from studio.checkpoints.lineage import dialogue_of
     from studio.review.rounds import all_reviews, rounds
     from studio.review.votes import votes
 
-    snapshots = {checkpoint.id: checkpoint.snapshot for checkpoint in all_checkpoints(persona)}
     vote = next((vote for vote in votes(persona) if identity in (vote.id, vote.round)), None)
     sides = vote.sides if vote else next((r.sides for review in all_reviews(persona) for r in rounds(persona, review) if r.id == identity), None)
     if sides is None:
@@ -251,12 +250,12 @@ def replies_of_vote(persona: Persona, identity: str, side: int = 0) -> list[tupl
         raise StudioError(f"{identity} has {len(sides)} sides, so there is no side {side}.")
     winner = vote.winner if vote else None
     chosen = [sides[side - 1]] if side else [one for one in sides if one is not winner]
-    return [(one.checkpoint, snapshots.get(one.checkpoint, ""), one.reply) for one in chosen]
+    return [(one.checkpoint, dialogue_of(persona, one.checkpoint), one.reply) for one in chosen]
 
 
 def reply_of_chat(persona: Persona, identity: str, number: int = 0) -> tuple[str, str, str]:
     """``(checkpoint, snapshot, reply)`` of her ``number``-th reply in a chat, from 1; 0: her last."""
-    from studio.checkpoints.store import all_checkpoints
+    from studio.checkpoints.lineage import dialogue_of
     from studio.review.chats import read_chat
 
     chat = read_chat(persona, identity)
@@ -265,4 +264,4 @@ def reply_of_chat(persona: Persona, identity: str, number: int = 0) -> tuple[str
         raise StudioError(f"In the chat {identity} she has {len(said)} replies" + (f", so there is no {number}." if said else "."))
     one = said[number - 1]
     checkpoint = one.checkpoint or chat.checkpoint
-    return checkpoint, next((c.snapshot for c in all_checkpoints(persona) if c.id == checkpoint), ""), one.content
+    return checkpoint, dialogue_of(persona, checkpoint), one.content

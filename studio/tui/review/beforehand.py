@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from textual.timer import Timer
 
-from studio import launch
 from studio.errors import StudioError
 from studio.jobs import control
 from studio.jobs.runs import ENDED, QUEUED, Run
@@ -104,6 +103,8 @@ class Beforehand(Asking):
         self.app.push_screen(Choose(question, choices, width=26), take)
 
     def _queue(self, sitting: Sitting, asked: list[prompts.Prompt]) -> Pooled:
+        from studio import launch
+
         add_prompts(self.persona, sitting.review, asked)
         found = pooled(sitting)
         if found.done == found.total or (found.run and found.run.status.state == QUEUED):

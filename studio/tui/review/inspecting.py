@@ -15,7 +15,6 @@ from studio.checkpoints.store import get_checkpoint
 from studio.engines.sharing import served_by
 from studio.errors import StudioError
 from studio.review.rounds import Side
-from studio.review.standing import standing
 from studio.text import count, one_line
 from studio.tui.look import Line, Span
 from studio.tui.pager import Pager
@@ -138,6 +137,8 @@ class Inspecting(Asking):
         return ask
 
     def action_ranking(self) -> None:
+        from studio.review.standing import standing
+
         sitting = self.state.sitting
         if sitting is None:
             return

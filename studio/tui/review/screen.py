@@ -1,8 +1,8 @@
 """The review screen: one prompt, two to four replies side by side, and a vote before the names.
 
 Workers post messages; this screen owns every change of its state. Its parts: ``asking`` (engine, rounds), ``voting``, ``mending`` (what
-she should have said), ``going_on`` (prompts and talks), ``beforehand`` (replies written ahead), ``inspecting``; ``state`` says what can be
-done, ``drawing`` what stands there.
+she should have said), ``going_on`` (prompts and talks), ``beforehand`` (replies written ahead), ``inspecting``, ``origins`` (the rows
+a reply is from); ``state`` says what can be done, ``drawing`` what stands there.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from studio.tui.review.lines import KeyHints, Lines, TwoSided
 from studio.tui.review.manner import AskManner, Manner
 from studio.tui.review.marks import Marks
 from studio.tui.review.mending import Mending
+from studio.tui.review.origins import Origins
 from studio.tui.review.pacing import Pacer
 from studio.tui.review.panes import Panes
 from studio.tui.review.prompt import PromptField
@@ -37,7 +38,7 @@ from studio.tui.review.state import Phase, State, useful_keys
 from studio.tui.review.voting import Voting
 
 
-class ReviewScreen(Mending, GoingOn, Beforehand, Inspecting, Voting):
+class ReviewScreen(Mending, GoingOn, Beforehand, Inspecting, Origins, Voting):
     """Compare checkpoints blind. Goes on with ``review``, else with the newest one of ``checkpoint_ids``, else with the newest."""
 
     rows_of = "review"

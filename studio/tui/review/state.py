@@ -122,9 +122,9 @@ STILL_WRITING = {
     Phase.SAVING: "The vote is being saved.",
 }
 
-AFTER_THE_VOTE = ("edit", "swipe", "take", "keep", "inspect")
+AFTER_THE_VOTE = ("edit", "swipe", "take", "keep", "origin", "inspect")
 NOT_WHILE_BUSY = ("probe", "focus_input", "source", "write_ahead", "continue", "branch", "again", "undo", "next", "new", "system", *AFTER_THE_VOTE)
-FREE_WHEN_READ_ONLY = ("ranking", "inspect", "pane")
+FREE_WHEN_READ_ONLY = ("ranking", "inspect", "origin", "pane")
 
 
 def why_not(state: State, action: str, readonly: bool = False) -> str:
@@ -151,7 +151,7 @@ def why_not(state: State, action: str, readonly: bool = False) -> str:
             return "That is done after the vote."
         if name == "inspect" and state.round is None:
             return "There is no round to look into yet."
-        if name in ("edit", "swipe") and state.chosen is None:
+        if name in ("edit", "swipe", "origin") and state.chosen is None:
             return "No reply won: tab goes to the one you mean."
         if name == "keep" and not (state.vote and state.vote.winner):
             return "Nobody won this round, so there is no talk to keep."

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import msgspec
 
-from studio.dialogue.store import rows
+from studio.dialogue.formats import Message
+from studio.dialogue.store import Row, row_id, rows
 from studio.persona.folder import Persona
 from studio.review.rounds import all_reviews, open_review
 from studio.review.rounds import rounds as rounds_of
 from studio.review.votes import betters, votes
+from studio.shards import append_rows
 from studio.snapshots import Snapshot
 from studio.tui.review.inspecting import Inspector
 from studio.tui.review.state import Phase
 from studio.tui.review.writing import Writing
+from tests.tui.review.conftest import add_checkpoint
 from tests.tui.review.fake_engine import FakeEngine, Script
 from tests.tui.review.judge import Judge, judging
 
@@ -301,3 +305,35 @@ async def test_a_talk_worth_keeping_becomes_dialogue_once(wen: Persona, engine: 
     (row,) = rows(wen)
     assert [m.content for m in row.messages if m.role != "system"] == ["one", "Then sit."]
     assert row.source == "review" and any(tag.startswith("round:review-1.") for tag in row.tags)
+
+
+async def test_a_reply_leads_to_the_rows_it_is_from(wen: Persona, engine: FakeEngine) -> None:
+    """Of a checkpoint trained on preferences too: the dialogue is the one its parent learned from. What both say is marked."""
+    said = "The kettle is older than the bakery, and kinder."
+    talk = [Message("user", "Tea?"), Message("assistant", f"Sit. {said}")]
+    append_rows(
+        wen.dialogue, [Row(row_id(talk), talk, "tea.jsonl", 3), Row("d2", [Message("user", "Bus?"), Message("assistant", "Nine.")], "x.jsonl", 1)]
+    )
+    snapshot = wen.snapshots / "dialogue-1"
+    snapshot.mkdir(parents=True)
+    (snapshot / "train.jsonl").write_text(
+        json.dumps({"id": "d9", "messages": [{"role": "user", "content": "Old?"}, {"role": "assistant", "content": said}]})
+    )
+    for name, parent, data in (("sft-7-e1", "base", "dialogue-1"), ("dpo-8-e1", "sft-7-e1", "preference-1")):
+        add_checkpoint(wen, name)
+        card = f'id = "{name}"\nname = "{name}"\nstage = "sft"\nparent = "{parent}"\nsnapshot = "{data}"\n'
+        (wen.checkpoints / name / "checkpoint.toml").write_text(card)
+    engine.register(wen, ["base", "dpo-8-e1"])
+    engine.default = lambda model: Script([f"Well. {said}"])
+    async with judging(wen, ["base", "dpo-8-e1"], size=(100, 30)) as judge:
+        await judge.ask("one")
+        await judge.vote(judge.key_of("dpo-8-e1"))
+        await judge.press("o")
+        await judge.until(lambda: "d9 · " in judge.app.text())
+        assert "The rows of dialogue-1" in judge.app.text() and "100%" not in judge.app.text()
+        await judge.press("o", "tab")
+        while judge.screen.state.at is None or judge.sides()[judge.screen.state.at] != "base":
+            await judge.press("tab")
+        await judge.press("o")
+        await judge.until(lambda: "tea.jsonl:3" in judge.app.text())
+        assert "the dialogue as it is (2 replies)" in judge.app.text() and "Nine." not in judge.app.text()
