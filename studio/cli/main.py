@@ -72,9 +72,9 @@ def _parser() -> ArgumentParser:
     _dialogue_build(command("build", "Freeze a snapshot, mixed and split into train and val.", dialogue))
 
     preference = actions("preference", "Pairs of replies, the better and the worse, for DPO and ORPO.", "list")
-    add = command("add", "Add TRL or ShareGPT preference files (JSON lines or one array), or folders of them.", preference)
+    add = command("add", "Add TRL, ShareGPT or KTO preference files (JSON lines or one array), or folders of them.", preference)
     add.add_argument("paths", nargs="+", metavar="PATH")
-    add.add_argument("--format", default="", help="trl or sharegpt (default: told from each row)")
+    add.add_argument("--format", default="", help="trl, sharegpt or kto (default: told from each row)")
     command("list", "The pairs.", preference)
     command("show", "One pair and where it came from.", preference).add_argument("row", metavar="ID")
     command("stats", "Counts, lengths, where they came from.", preference)

@@ -132,3 +132,12 @@ def test_the_command_line_tells_and_refuses(mira: Persona, capsys: pytest.Captur
     assert main([*mira_, "add", chat, "--format", "icq"]) == 2
     assert main([*mira_, "add", str(FIXTURES / "whatsapp" / "ambiguous.txt")]) == 1
     assert "--dates dmy" in capsys.readouterr().err
+
+
+def test_kto_rows_reach_the_preference_set_by_its_own_command_too(mira: Persona) -> None:
+    report = preference.add(mira, [FIXTURES / "kto.jsonl"])
+    assert (report.read, report.kept, report.format, report.dropped) == (4, 2, "kto", {"no counterpart": 1})
+    assert report.faults[0].line == 4
+    first, second = preference.rows(mira)
+    assert first.better == second.better == "Nobody you owe money." and first.worse != second.worse
+    assert add(mira, [FIXTURES / "kto.jsonl"]).dropped == {"no counterpart": 1, "duplicate": 3}
