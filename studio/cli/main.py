@@ -146,6 +146,9 @@ def _parser() -> ArgumentParser:
         ("save", "Ask a running training to save a state and a checkpoint now; it goes on."),
     ):
         command(name, help_, runs).add_argument("run", metavar="ID")
+    written = command("export", "Write a run's numbers for TensorBoard, and as JSON lines and CSV (trackio, MLflow, pandas).", runs)
+    written.add_argument("run", metavar="ID")
+    written.add_argument("--to", required=True, metavar="DIR")
     reproduced = command("reproduce", "Queue the very run that made a checkpoint: same start, snapshot, recipe, seed.")
     reproduced.add_argument("checkpoint", metavar="CKPT")
     reproduced.add_argument("--wait", action="store_true", help="follow it to its end")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
 from studio import again, launch
 from studio.cli import output
@@ -13,6 +14,7 @@ from studio.persona.folder import Persona
 from studio.seeing import reading
 from studio.seeing.compare import compare
 from studio.seeing.course import course
+from studio.seeing.export import export
 from studio.seeing.probed import NUMBERS, answer, numbers, prompts
 from studio.text import duration, size
 
@@ -27,6 +29,12 @@ def runs(arguments: Namespace, persona: Persona) -> int | None:
             _probes(control.run(persona, arguments.run), arguments)
         case "diff":
             _diff([control.run(persona, name) for name in arguments.runs], arguments.json)
+        case "export":
+            files = export(control.run(persona, arguments.run), Path(arguments.to))
+            if arguments.json:
+                output.json({"files": [str(file) for file in files]})
+            else:
+                output.say(f"{len(files)} files in {files[0].parent}: TensorBoard (tensorboard --logdir {arguments.to}), JSON lines, CSV, recipe.")
         case "extend":
             run = again.extend(persona, arguments.run)
             after = f" after {run.inputs.after}" if run.inputs.after else f" from {run.inputs.parent}"

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from studio.files import write_json
 from studio.jobs.runs import Inputs, Status, read_events
 from studio.recipes.files import recipe_type, to_toml
+from studio.recipes.schema import Training
 from studio.stages.__main__ import main
 from studio.stages.pocket import CORPUS, ensure_pocket
 
@@ -124,7 +125,7 @@ def run_in(
     run = root / "persona" / "runs" / (name or f"{stage}-1")
     run.mkdir(parents=True)
     data = write_rows(root / "data" / run.name, rows(24) if train is None else train, rows(28)[24:] if val is None else val)
-    recipe = msgspec.convert(settings if stage == "quantize" else QUICK | settings, recipe_type(stage))
+    recipe = msgspec.convert(QUICK | settings if issubclass(recipe_type(stage), Training) else settings, recipe_type(stage))
     (run / "recipe.toml").write_text(to_toml(recipe), encoding="utf-8")
     parent_path = pocket if parent == "base" else root / "persona" / "checkpoints" / parent
     inputs = Inputs(

@@ -114,3 +114,41 @@ def test_packed_texts_do_not_see_each_other(tokenizer: Any, pocket: Path) -> Non
         for length, end in zip(row["seq_lengths"], ends, strict=True):
             alone = model(input_ids=torch.tensor([row["input_ids"][end - length : end]])).logits[0]
             torch.testing.assert_close(together[end - length : end], alone, atol=1e-4, rtol=0)
+
+
+def test_a_text_begins_once(pocket: Path, tmp_path: Path) -> None:
+    """A tokenizer that puts a start before everything, and a template that writes it too: still one start, in lore and in dialogue."""
+    import json
+    import shutil
+
+    folder = tmp_path / "starts"
+    shutil.copytree(pocket, folder)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    described = json.loads((folder / "tokenizer.json").read_text())
+    names = {"<|im_start|>": "<start_of_turn>", "<|im_end|>": "<end_of_turn>"}
+    text = json.dumps(described)
+    for old, new in names.items():
+        text = text.replace(old, new)
+    described = json.loads(text)
+    start = len(described["model"]["vocab"])
+    described["added_tokens"].append(
+        {"id": start, "content": "<bos>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    )
+    described["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<bos>": {"id": "<bos>", "ids": [start], "tokens": ["<bos>"]}},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(described))
+    settings = json.loads((folder / "tokenizer_config.json").read_text()) | {"bos_token": "<bos>"}
+    settings.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = load_transformers_tokenizer(folder, trust=False)
+    first = tokenizer.convert_tokens_to_ids("<bos>")
+    template = template_for(folder)
+    assert template.name == "gemma" and tokenizer("word").input_ids[0] == first
+    talk = data.conversations(dialogue(2), tokenizer, template, 512)
+    text_rows = data.documents(lore(2), tokenizer)
+    for row in (*talk.rows, *text_rows.rows):
+        assert row.input_ids[0] == first and row.input_ids.count(first) == 1

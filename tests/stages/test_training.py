@@ -82,6 +82,21 @@ def test_the_loss_of_a_step_is_the_mean_over_its_tokens(make_run: MakeRun, pocke
     assert events(run, "eval")[0]["val_loss"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_last_step_of_an_epoch_counts_what_it_has(make_run: MakeRun, pocket: Path) -> None:
+    """Five texts in steps of four: the fifth is a step of its own, its loss a mean over its own tokens. With hardly any step size the
+    losses of both steps, weighed by their tokens, are those of the untouched model."""
+    texts = [{"text": " ".join(row["text"].split()[: 4 + 5 * number])} for number, row in enumerate(lore(5))]
+    run = make_run("cpt", train=texts, val=texts[:1], packing=False, batch=4, length=128, learning_rate=1e-12)
+    done(run)
+    steps = events(run, "step")
+    assert len(steps) == events(run, "plan")[0]["steps"] == 2
+    counted = [steps[0]["tokens"] - 4, steps[1]["tokens"] - steps[0]["tokens"] - 1]  # nothing predicts the first token of a text
+    rows = data.documents(texts, load_transformers_tokenizer(pocket, trust=False)).rows
+    assert sum(counted) == sum(len(row.input_ids) - 1 for row in rows) and counted[0] != 4 * counted[1]
+    told = sum(step["loss"] * tokens for step, tokens in zip(steps, counted, strict=True)) / sum(counted)
+    assert told == pytest.approx(loss_by_hand(load_model(pocket, "float32", "sdpa", trust=False), rows), rel=1e-5)
+
+
 def test_the_same_run_twice_gives_the_same_losses(make_run: MakeRun) -> None:
     first, second = (make_run("sft", name, rank=4, alpha=8, dropout=0.1) for name in ("sft-1", "sft-2"))
     done(first)
