@@ -25,7 +25,7 @@ from studio.lore.languages import name_of, spoken
 from studio.persona.folder import Persona
 from studio.reports import Fault
 from studio.snapshots import Snapshot, all_snapshots
-from studio.text import count, one_line
+from studio.text import count
 from studio.tui.actions import bindings_of
 from studio.tui.dialogs import Ask, Choice, Choose, Confirm
 from studio.tui.look import Line, Span, content
@@ -104,7 +104,7 @@ class Window(Sequence[Any]):
 
     def drawn_row(self, row: Conversation | StudioError) -> Row:
         if isinstance(row, StudioError):
-            return Row("", (("✗", "bad"), "", "", "", (one_line(str(row)), "bad")))
+            return Row("", (("✗", "bad"), "", "", "", ("damaged: Enter says where", "bad")))
         return table_row(row, bool(self.flags.get(row.id)))
 
 
@@ -326,9 +326,9 @@ class DialogueScreen(MaterialScreen):
                 line += [(" · ", "muted"), (sign, kind), (f"{states[name]:,}{word}", "muted")]
         newest = self.found.snapshots[-1] if self.found.snapshots else None
         tokens = f", {newest.train_tokens:,} tokens" if newest and newest.train_tokens is not None else ""
-        built = (
-            f"newest snapshot {newest.id}: {newest.train_rows:,} + {newest.val_rows:,} rows{tokens}" if newest else "no snapshot yet (b builds one)"
-        )
+        built = "no snapshot yet: b builds one"
+        if newest:
+            built = f"{newest.id}: {newest.train_rows:,} + {newest.val_rows:,} rows{tokens if self.size.width >= 100 else ''}"
         line += [(" · ", "muted"), (built, "muted")]
         if not self.doing:
             self.query_one("#summary", Static).update(content(line))
@@ -612,18 +612,16 @@ class DialogueScreen(MaterialScreen):
         """The marked rows; without marks, this one and the next."""
         if self.refused("merge"):
             return
-        table = self.query_one(Table)
-        ids = list(self.marked)
-        if not ids:
-            window = table.rows
-            if not isinstance(window, Window) or table.cursor + 1 >= len(window):
-                self.say("There is no row after this one to merge it with.")
-                return
-            ids = [window.row(table.cursor).id, window.row(table.cursor + 1).id]
-        if len(ids) < 2:
+        table, ids = self.query_one(Table), list(self.marked)
+        window, at = table.rows, table.cursor
+        if len(ids) == 1:
             self.say("Mark two rows or more with space, or none: then this one and the next are merged.")
-            return
-        self._change(lambda editor, progress: editor.merge(ids)[0])
+        elif ids:
+            self._change(lambda editor, progress: editor.merge(ids)[0])
+        elif isinstance(window, Window) and at + 1 < len(window):
+            self._change(lambda editor, progress: editor.merge([window.row(at).id, window.row(at + 1).id])[0])
+        else:
+            self.say("There is no row after this one to merge it with.")
 
     def action_delete(self) -> None:
         if self.refused("delete"):
