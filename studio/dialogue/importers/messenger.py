@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from studio.dialogue.formats import json_value
-from studio.dialogue.importers.base import Asked, File, Intake, Said, moment, text_of
+from studio.dialogue.importers.base import Asked, File, Intake, Said, moment, raw_dict, text_of
 
 _APP = re.compile(
     r"(?:Reacted .{1,12} to your message|Liked a message|.{1,80} (?:sent an attachment|sent a photo|sent a voice message|sent a link|shared a story|"
@@ -19,7 +19,9 @@ _APP = re.compile(
 
 def _is_old(file: File) -> bool:
     document = file.document
-    return bool(document and {"participants", "messages"} <= document.keys() and (b'"sender_name"' in file.json or "thread_path" in document))
+    if not document or "messages" not in document or "channel" in document:
+        return False
+    return "thread_path" in document or any("sender_name" in raw_dict(raw) for raw in file.parts("messages")[:3])
 
 
 def looks_instagram(file: File) -> bool:

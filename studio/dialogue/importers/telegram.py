@@ -17,7 +17,9 @@ def looks(file: File) -> bool:
         return False
     if "chats" in document:
         return "list" in raw_dict(document["chats"])
-    return {"messages", "type", "id"} <= document.keys() and "guild" not in document and "channel" not in document
+    if "messages" not in document or "channel" in document:
+        return False
+    return {"type", "id"} <= document.keys() or any("date_unixtime" in raw_dict(raw) for raw in file.parts("messages")[:3])
 
 
 def read(file: File, into: Intake, asked: Asked, roles: Mapping[str, str]) -> None:

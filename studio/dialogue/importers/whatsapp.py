@@ -104,12 +104,12 @@ def read(file: File, into: Intake, asked: Asked, roles: Mapping[str, str]) -> No
         head = messages[0].head
         raise AmbiguousDates(file.shown, f"{head['a']}{head['sign'].strip()}{head['b']}{head['sign'].strip()}{head['c']}", messages[0].line)
     confirmed = {normal(name) for name in (*asked.me, *asked.character, *asked.leave_out)}
-    names = _speakers(messages, confirmed)
+    names, single = _speakers(messages, confirmed)
     often = _said_by_the_app(messages)
     scene = into.scene(timed=True)
     days: dict[tuple[str, str, str], int] = {}
     for message in messages:
-        if said := _message(message, into, order, names, often, days):
+        if said := _message(message, into, order, names, single, often, days):
             scene.append(said)
 
 
@@ -124,20 +124,22 @@ def _without_bare(messages: list[_Line]) -> list[_Line]:
     return kept
 
 
-def _speakers(messages: list[_Line], confirmed: set[str]) -> set[str]:
-    """The names that are speakers. What stands before a colon once is a line of the app, unless nobody comes back or it was confirmed."""
+def _speakers(messages: list[_Line], confirmed: set[str]) -> tuple[set[str], set[str]]:
+    """The names that are speakers, and those that may be: what stands before a colon once counts only if nobody comes back or it was confirmed."""
     counted: Counter[str] = Counter()
     for message in messages:
         if found := _SPEAKER.match(message.rest):
             counted[name_of(found["name"])] += 1
     recurring = {name for name, count in counted.items() if count > 1}
-    accepted = set()
+    accepted, single = set(), set()
     for name, count in counted.items():
         words = name.split()
         begun = any(" ".join(words[:end]) in (recurring or counted) for end in range(1, min(len(words) - _LONG_SPEAKER, 12) + 1))
         if normal(name) in confirmed or (not begun and (count > 1 or len(recurring) < 2)):
             accepted.add(name)
-    return accepted
+        elif not begun:
+            single.add(name)
+    return accepted, single
 
 
 @lru_cache(maxsize=4096)
@@ -159,7 +161,9 @@ def _said_by_the_app(messages: list[_Line]) -> set[str]:
     return {text for text, names in mouths.items() if len(names) > 1 and counted[text] >= 4}
 
 
-def _message(message: _Line, into: Intake, order: str, names: set[str], often: set[str], days: dict[tuple[str, str, str], int]) -> Said | None:
+def _message(
+    message: _Line, into: Intake, order: str, names: set[str], single: set[str], often: set[str], days: dict[tuple[str, str, str], int]
+) -> Said | None:
     into.read()
     line = message.line
     found = _SPEAKER.match(message.rest)
@@ -168,7 +172,9 @@ def _message(message: _Line, into: Intake, order: str, names: set[str], often: s
         return None
     name = name_of(found["name"])
     if name not in names:
-        into.drop("system line", line, "what stands before the colon speaks only once or is a report of the app; --me or --character confirms a name")
+        once = "what stands before the colon is met only once; if it is a name, --me, --character or --leave-out confirms it"
+        reports = "what stands before the colon is a report of the app and no name"
+        into.drop(*(("speaks only once", line, once) if name in single else ("system line", line, reports)))
         return None
     at = _time(message.head, order, days)
     if at is None:
