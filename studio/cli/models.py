@@ -39,6 +39,8 @@ def checkpoints(arguments: Namespace, persona: Persona) -> int | None:
             return _merge(arguments, persona)
         case "herself":
             return _herself(arguments, persona)
+        case "salvage":
+            return _salvage(arguments, persona)
         case "tree":
             print_tree(all_checkpoints(persona))
         case _:
@@ -79,6 +81,37 @@ def _herself(arguments: Namespace, persona: Persona) -> int | None:
         output.say(f"\n{reply.prompt}  ({where})")
         output.side_by_side([found.against, checkpoint.id], [reply.before, reply.after], output.width())
     output.say(f"\nHear both without knowing which is which: studio review {found.against} {checkpoint.id}")
+    return None
+
+
+def _salvage(arguments: Namespace, persona: Persona) -> int | None:
+    """Say which failed checkpoints may be worth more together; with --start, queue the merges."""
+    from studio import salvage
+    from studio.cli.training import queued
+
+    failed, suggested = salvage.suggest(persona)
+    if arguments.start and suggested:
+        runs = salvage.start(persona, suggested)
+        if code := queued(runs, arguments):
+            return code
+        if arguments.wait and not arguments.json:
+            for run, wanted in zip(runs, suggested, strict=True):
+                review = salvage.open_review(persona, wanted, run)
+                output.say(f"Hear it beside its parents: studio review next --review {review}   (or key 7 in the app)")
+        return 0
+    if arguments.json:
+        output.json({"failed": failed, "suggested": suggested})
+        return None
+    output.table(("failed", "why"), [(f.checkpoint, f.why) for f in failed])
+    for s in suggested:
+        weights = f" by {', '.join(f'{w:.2f}' for w in s.weights)}" if s.weights else ""
+        output.say(
+            f"Worth a try: {s.method} of {' and '.join(s.checkpoints)}{weights}, to {'an adapter' if s.result == 'adapter' else 'full weights'}."
+        )
+    if suggested:
+        output.say("Queue them with --start; then hear them blind: studio review CKPT CKPT MERGE")
+    else:
+        output.say("Nothing to salvage: no two failed neighbours on the same weights that were not merged already.")
     return None
 
 

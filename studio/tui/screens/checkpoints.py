@@ -107,7 +107,7 @@ class CheckpointsScreen(TreeScreen):
             return why
         c = self.selected()
         assert c is not None
-        if self.studio.readonly and action in ("train_from", "quantize", "merge", "serve", "delete", "against_parent"):
+        if self.studio.readonly and action in ("salvage", "train_from", "quantize", "merge", "serve", "delete", "against_parent"):
             return "The app was opened to read only."
         if action == "delete":
             if c.stage == "base":
@@ -218,6 +218,35 @@ class CheckpointsScreen(TreeScreen):
             self.in_background(lambda: start("linear", "full"), self._queued)
             return
         self.app.push_screen(Choose(f"Make one of {', '.join(names)}. How?", [Choice(name, name, words) for name, words in MERGES], width=14), chosen)
+
+    def action_salvage(self) -> None:
+        persona = self.persona
+        if self.refused("salvage"):
+            return
+        from studio import salvage
+
+        def shown(found: tuple[list[salvage.Failure], list[salvage.Suggestion]]) -> None:
+            _, suggested = found
+            if not suggested:
+                self.say("Nothing to salvage: no two failed neighbours on the same weights that were not merged already.")
+                return
+
+            def chosen(key: str | None) -> None:
+                if key is None:
+                    return
+                picked = suggested[int(key)]
+
+                def started(runs: list[Run]) -> None:
+                    # The review is one key away when the merge is there: its parents are marked already.
+                    self.studio.marked[:] = picked.checkpoints
+                    self._queued(runs[0])
+
+                self.in_background(lambda: salvage.start(persona, [picked]), started)
+
+            choices = [Choice(str(i), f"{s.method} of {' + '.join(s.checkpoints)}", s.why) for i, s in enumerate(suggested)]
+            self.app.push_screen(Choose("Failed neighbours that may be worth more together. Merge which?", choices, width=34), chosen)
+
+        self.in_background(lambda: salvage.suggest(persona), shown)
 
     def action_serve(self) -> None:
         c = self.selected()

@@ -23,6 +23,11 @@ from studio.tui.table import Column, Row, Table
 
 LOG_BYTES = 256_000
 
+METRICS_EVERY = 2.0
+"""Seconds between two readings of the servers' own numbers, while this screen is shown."""
+KEPT_READINGS = 5
+"""The speed is told over so many readings: ten seconds."""
+
 
 def engine_choices() -> list[Choice]:
     """The engines of this machine; one that is not there says how to get it. Runs in a thread."""
@@ -80,6 +85,9 @@ class ServeScreen(StudioScreen):
         self.news_: list[str] = []
         """What a starting server said, the newest last."""
         self.starting = ""
+        self.counted = ""
+        """What the servers count of themselves."""
+        self.readings: dict[str, Any] = {}
 
     def body(self) -> ComposeResult:
         yield Table(
@@ -96,6 +104,16 @@ class ServeScreen(StudioScreen):
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()
+        self.set_interval(METRICS_EVERY, self._count)
+
+    def _count(self) -> None:
+        if self.is_current and any(server.engine == "vllm" and server.ready for server in self.servers):
+            persona, readings = self.persona, self.readings
+            self.in_background(lambda: metrics_line(persona, readings), self._counted)
+
+    def _counted(self, line: str) -> None:
+        self.counted = line
+        self._fill()
 
     def take_pulse(self, pulse: Pulse) -> None:
         self.servers = pulse.servers
@@ -112,6 +130,8 @@ class ServeScreen(StudioScreen):
         rows += [Row(f"\n{name}", (name, ("… starting", "warn"))) for name in self.starting.split(", ") if name and name not in shown]
         self.query_one(Table).fill(rows)
         lines: list[Line] = [[(text, "muted")] for text in self.news_[-3:]] or [[(" ", "plain")]]
+        if self.counted and self.servers:
+            lines = [*lines[-2:], [(self.counted, "accent")]]
         self.query_one("#message", Static).update(content(*lines))
 
     def selected(self) -> tuple[Served, str] | None:
@@ -120,15 +140,17 @@ class ServeScreen(StudioScreen):
         return next(((s, model) for s in self.servers if s.name == name), None)
 
     def why_not(self, action: str) -> str:
-        if self.studio.readonly and action in ("start", "stop"):
+        if self.studio.readonly and action in ("start", "stop", "add", "remove"):
             return "The app was opened to read only."
         if action == "start":
             return f"{self.starting} is being started." if self.starting else ""
         at = self.selected()
         if at is None:
             return "It is still starting." if self.starting else "Nothing is served yet: s starts an engine."
-        if action == "chat" and not at[0].ready:
+        if action in ("chat", "add", "remove") and not at[0].ready:
             return f"{at[1]} is still loading."
+        if action in ("add", "remove") and at[0].engine != "vllm":
+            return f"{at[0].name} is the embedded engine: it reads its checkpoints when it starts. Adapters come and go on vLLM."
         return ""
 
     def action_start(self) -> None:
@@ -213,6 +235,56 @@ class ServeScreen(StudioScreen):
 
         self.in_background(lambda: to_file_and_tmux(text, file), done)
 
+    def action_lines(self) -> None:
+        at, persona = self.selected(), self.persona
+        if not self.refused("lines") and at:
+            name = at[0].name
+            self.app.push_screen(ReaderScreen([(f"Lines to paste for {name}", "strong")], lambda: paste_lines(persona, name, at[1])))
+
+    def action_add(self) -> None:
+        at, persona = self.selected(), self.persona
+        if self.refused("add") or at is None:
+            return
+
+        def choices() -> list[Choice]:
+            server = server_named(persona, at[0].name)
+            return [
+                Choice(c.id, c.id, f"{c.stage} of {c.parent}", hot.why_not(persona, server, c))
+                for c in all_checkpoints(persona)
+                if c.kind == "adapter" and c.id not in server.models
+            ]
+
+        def load(key: str) -> str:
+            return hot.add(persona, next(c for c in all_checkpoints(persona) if c.id == key)).name
+
+        def asked(found: list[Choice]) -> None:
+            def chosen(key: str | None) -> None:
+                if key:
+                    self.in_background(lambda: load(key), lambda name: self._changed(f"{key} is served by {name} too, without a restart."))
+
+            if found:
+                self.app.push_screen(Choose(f"Load which adapter into {at[0].name}?", found, width=30), chosen)
+            else:
+                self.say("There is no other adapter here.")
+
+        from studio.engines import hot
+
+        self.in_background(choices, asked)
+
+    def action_remove(self) -> None:
+        at, persona = self.selected(), self.persona
+        if self.refused("remove") or at is None:
+            return
+        from studio.engines import hot
+
+        model = at[1]
+        self.in_background(lambda: hot.remove(persona, model).name, lambda name: self._changed(f"{model} is out of {name}, which goes on."))
+
+    def _changed(self, said: str) -> None:
+        self.news_ = [said]
+        self.studio.heart.beat()
+        self._fill()
+
     def action_log(self) -> None:
         at, persona = self.selected(), self.persona
         if not self.refused("log") and at:
@@ -261,6 +333,29 @@ def address_and_key(persona: Persona, served: Served) -> str:
     server = server_named(persona, served.name)
     key = servers.key_file(server).read_text(encoding="utf-8").strip()
     return f"{served.base_url}\n{key}\n{' '.join(server.models.values())}\n"
+
+
+def paste_lines(persona: Persona, name: str, model: str) -> list[Line]:
+    """What to paste into other programs, the key left in its file."""
+    from studio.engines import lines
+
+    found: list[Line] = []
+    for program, text in lines.lines(server_named(persona, name), model):
+        found += [[(program, "strong")], *text.split("\n"), ""]
+    return found
+
+
+def metrics_line(persona: Persona, before: dict[str, Any]) -> str:
+    """How the first server that counts does; ``before`` keeps the readings the speed is told from."""
+    from studio.engines import metrics, servers
+
+    told = []
+    for server in servers.running(persona):
+        if server.state == "ready" and (now := metrics.read(server)):
+            kept = [*before.get(server.name, []), now][-KEPT_READINGS:]
+            before[server.name] = kept
+            told.append(f"{server.name}: {metrics.said(kept)}")
+    return "   ".join(told)
 
 
 def server_log(persona: Persona, served: Served) -> list[Line]:
