@@ -155,7 +155,7 @@ def test_checks_name_what_would_be_learned_wrongly(persona: Persona, tmp_path: P
     assert any("assistant-speak" in w for w in found) and any("placeholder" in w for w in found) and any("4 rows" in w for w in found)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(max_size=400)
     | st.recursive(

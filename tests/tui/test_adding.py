@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+
+from textual.widgets import Input
 
 from studio.dialogue.store import rows
 from studio.persona.folder import Persona
 from studio.tui.app import StudioApp
 
 from .places import press, said, screen_text, settled, type_text
+from .test_hostile_text import EVIL, assert_harmless
 
 CHATS = Path(__file__).parents[1] / "dialogue" / "importers" / "fixtures" / "whatsapp"
 
@@ -61,3 +65,24 @@ async def test_dates_that_nobody_can_tell_are_asked_and_cuts_can_be_changed(pers
         assert "Give three numbers" in await press(pilot, "enter")
         await press(pilot, "escape", "q")
         assert not chats(persona), "left without adding"
+
+
+async def test_names_and_messages_of_a_chat_are_data(persona: Persona, tmp_path: Path) -> None:
+    path = tmp_path / "[bold]chat.json"
+    messages = [
+        {"type": "message", "date_unixtime": str(1_749_841_200 + n), "from": f"{n % 2} {EVIL}", "from_id": f"user{n % 2}", "text": f"{EVIL}\n{EVIL}"}
+        for n in range(4)
+    ]
+    path.write_text(json.dumps({"name": EVIL, "type": "personal_chat", "id": 1, "messages": messages}), encoding="utf-8")
+    app = StudioApp(persona)
+    async with app.run_test(size=(100, 40)) as pilot:
+        await settled(pilot)
+        await press(pilot, "3", "a")
+        app.screen.query_one(Input).value = str(path)
+        assert "Who is who" in await press(pilot, "enter")
+        assert_harmless(app)
+        text = await press(pilot, "c", "enter")
+        assert "of 4 messages read" in text
+        assert_harmless(app)
+        await press(pilot, "pagedown")
+        assert_harmless(app)
