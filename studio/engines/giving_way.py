@@ -100,6 +100,10 @@ def bring_back() -> None:
                 continue
             wanted = [get_checkpoint(persona, name) for name in note.checkpoints]
             started = servers.start(persona, wanted, note.engine, note.port, note.context, key=note.key)
+            if note not in returning():  # whoever it was for has left meanwhile
+                for server in started:
+                    servers.stop(server)
+                continue
             _forget(note)
             for server in started:
                 servers.wait_ready(server)
@@ -109,6 +113,17 @@ def bring_back() -> None:
                 return  # a run was faster: it comes back after that one
             _forget(note)
             _tell(run, "warning", text=f"{note.name}, which gave way to this run, could not be started again: {error}")
+
+
+def let_go(persona: Persona, server: servers.Server) -> None:
+    """A server that was started for a while is not wanted any more: it does not come back, or goes again if it has."""
+    with lock(home() / "locks" / "returning"):
+        kept = [note for note in returning() if (note.persona, note.port) != (str(persona.root), server.port)]
+        if len(kept) < len(returning()):
+            write_json(_file(), kept)
+    for other in servers.running(persona):
+        if other.port == server.port and other.engine == server.engine:
+            servers.stop(other)
 
 
 def _forget(note: Returning) -> None:

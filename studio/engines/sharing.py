@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from studio.checkpoints.store import Checkpoint
-from studio.engines import hot, servers
+from studio.engines import giving_way, hot, servers
 from studio.engines.servers import Engine, Server
 from studio.persona.folder import Persona
 
@@ -71,4 +71,5 @@ def served(persona: Persona, wanted: Sequence[Checkpoint], engine: str = "", pro
         yield found
     finally:
         for server in started:
+            giving_way.let_go(persona, server)
             servers.stop(server)

@@ -509,6 +509,9 @@ def train_texts(
         padding_free=plan.packed,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
+    if together.processes() > 1 and not on_cuda():
+        # Processors have no numbers to torch.load (2.13), but to accelerate (1.15): a state saved on "cpu:0" could not be read again.
+        settings.__dict__["_setup_devices"] = torch.device("cpu")
     if settings.fsdp and not on_cuda():
         # accelerate (1.15) shards on cards alone; torch does on processors too, when accelerate takes them for cards.
         PartialState().distributed_type = DistributedType.MULTI_GPU

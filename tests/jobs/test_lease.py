@@ -13,10 +13,10 @@ import pytest
 
 from studio.checkpoints.fetch import fetch_base
 from studio.checkpoints.store import get_checkpoint
-from studio.engines import giving_way, servers
+from studio.engines import giving_way, servers, sharing
 from studio.errors import StudioError
-from studio.jobs import device, lease, processes
-from studio.jobs.runs import DONE, QUEUED, read_events, read_run
+from studio.jobs import control, device, lease, processes
+from studio.jobs.runs import DONE, QUEUED, RUNNING, read_events, read_run
 from tests.jobs.machine import Machine, over, running
 
 
@@ -114,8 +114,6 @@ def test_a_server_gives_way_to_a_run_and_comes_back(machine: Machine, gpu: Any) 
     run = machine.queue(steps=10, seconds=0.1)
     waits = machine.wait(run, lambda r: r.status.message)
     assert server.name in waits.status.message and "give-way" in waits.status.message
-    from studio.jobs import control
-
     control.give_way(persona, run.id)
     machine.wait(run, running)
     assert servers.running(persona) == [] and [note.name for note in giving_way.returning()] == [server.name]
@@ -139,3 +137,20 @@ def test_a_server_gives_way_to_a_run_and_comes_back(machine: Machine, gpu: Any) 
     assert machine.wait(machine.queue(steps=1), over).status.state == DONE
     assert servers.running(persona) == [] and machine.quiet() == []
     assert read_run(run.path).status.requeues == 0
+
+
+def test_a_server_for_a_while_that_gave_way_does_not_come_back_for_good(machine: Machine, gpu: Any) -> None:
+    """A chat starts a server for itself, a run makes it give way, the chat is closed meanwhile: nobody wants it back."""
+    fetch_base("pocket", lambda _line: None)
+    persona = machine.persona
+    with sharing.served(persona, [get_checkpoint(persona, "base")]) as found:
+        assert servers.is_alive(found["base"])
+        run = machine.queue(steps=60, seconds=0.1)
+        machine.wait(run, lambda r: r.status.message)
+        control.give_way(persona, run.id)
+        machine.wait(run, running)
+        assert [note.name for note in giving_way.returning()] == [found["base"].name]
+    assert giving_way.returning() == [] and read_run(run.path).status.state == RUNNING
+    assert machine.wait(run, over).status.state == DONE
+    assert machine.wait(machine.queue(steps=1), over).status.state == DONE
+    assert servers.running(persona) == [] and machine.quiet() == []
