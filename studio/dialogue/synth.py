@@ -105,8 +105,12 @@ class _Conversation(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def schema(exchanges: int) -> dict[str, Any]:
-    """What an answer has to look like. A pattern and not ``maxLength``, which lets control characters through in vLLM's grammar."""
-    text = {"type": "string", "pattern": rf"^[^\x00-\x1f]{{1,{LONGEST}}}$"}
+    """What an answer has to look like.
+
+    The length of a turn is a pattern and not ``maxLength``, which lets control characters through in vLLM's grammar (xgrammar 0.2.8), and it
+    is a hundred characters several times over, since that grammar cannot count beyond some 128 in one repetition and answers 500.
+    """
+    text = {"type": "string", "pattern": rf"^([^\x00-\x1f]{{1,100}}){{1,{LONGEST // 100}}}$"}
     one = {"type": "object", "properties": {"user": text, "character": text}, "required": ["user", "character"], "additionalProperties": False}
     listed = {"type": "array", "items": one, "minItems": exchanges, "maxItems": exchanges}
     return {"type": "object", "properties": {"exchanges": listed}, "required": ["exchanges"], "additionalProperties": False}
