@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -10,8 +11,8 @@ from studio.errors import StudioError
 from studio.files import sha256_file
 from studio.lore.measuring import works_of
 from studio.lore.parallel import aligned_passages
-from studio.lore.passages import Block, Passage, blocks_of
-from studio.lore.repeats import LIKENESS, LONG, NEAR, weight
+from studio.lore.passages import Block, Passage, blocks_of, weight
+from studio.lore.repeats import LIKENESS, LONG, NEAR, largest_first
 from studio.lore.sources import Progress, files, quiet
 from studio.near import clusters
 from studio.persona.folder import Persona
@@ -79,12 +80,16 @@ def read_blocks(persona: Persona, progress: Progress = quiet) -> dict[str, Seque
 
 
 def _said_once(passages: list[Passage]) -> tuple[list[Passage], int]:
-    """Passages without the long paragraphs that stood before, and how many these were."""
-    seen: set[str] = set()
-    found: list[Passage] = []
-    repeated = 0
+    """Passages without the long paragraphs that stand in a larger file, or earlier in theirs; and how many these were."""
+    sizes: Counter[str] = Counter()
     for passage in passages:
-        parts = passage.text.split("\n\n")
+        sizes[passage.file] += len(passage.text)
+    rank = {file: place for place, file in enumerate(largest_first(sizes))}
+    seen: set[str] = set()
+    found = list(passages)
+    repeated = 0
+    for index in sorted(range(len(passages)), key=lambda index: (rank[passages[index].file], index)):
+        parts = passages[index].text.split("\n\n")
         kept = []
         for part in parts:
             if weight(part) >= LONG:
@@ -94,7 +99,8 @@ def _said_once(passages: list[Passage]) -> tuple[list[Passage], int]:
                     continue
                 seen.add(key)
             kept.append(part)
-        found.append(passage if len(kept) == len(parts) else passage._replace(text="\n\n".join(kept)))
+        if len(kept) != len(parts):
+            found[index] = passages[index]._replace(text="\n\n".join(kept))
     return found, repeated
 
 

@@ -20,7 +20,7 @@ from studio.lore.cleaning import LINK, is_symbols
 from studio.lore.languages import languages_of
 from studio.lore.parallel import Family, Traits, anchors, declared, families, traits_of
 from studio.lore.passages import Block, blocks_of, weight
-from studio.lore.repeats import LONG
+from studio.lore.repeats import LONG, largest_first
 from studio.lore.sources import Progress, files, histories, quiet, read_text
 from studio.persona.folder import Persona
 from studio.snapshots import count_tokens
@@ -97,42 +97,34 @@ def measure(persona: Persona, progress: Progress = quiet) -> Lore:
     facts = _facts(persona, progress)
     seen: set[bytes] = set()
     past = histories(persona)
-    rows = []
-    for name, known in facts.items():
+    found: dict[str, Measured] = {}
+    for name in largest_first({name: known.characters for name, known in facts.items()}):
+        known = facts[name]
         keys = [known.keys[i : i + 8] for i in range(0, len(known.keys), 8)]
-        again = [key in seen or key in keys[:place] for place, key in enumerate(keys)] if len(keys) < 200 else _again(keys, seen)
-        seen |= set(keys)
+        again = []
+        for key in keys:
+            again.append(key in seen)
+            seen.add(key)
         junk = dict(known.junk)
         if repeated := sum(size for size, twice in zip(known.weights, again, strict=True) if twice):
             junk["duplicates"] = repeated
         history = past.get(name, [])
-        rows.append(
-            Measured(
-                name,
-                known.characters,
-                known.words,
-                known.paragraphs,
-                known.tokens,
-                next(iter(known.languages), ""),
-                known.languages,
-                sum(again),
-                min(1.0, sum(junk.values()) / max(1, known.characters)),
-                junk,
-                sum(sum(row.changed.values()) for row in history),
-                history[0].format if history else "",
-                history[0].from_ if history else "",
-            )
+        found[name] = Measured(
+            name,
+            known.characters,
+            known.words,
+            known.paragraphs,
+            known.tokens,
+            next(iter(known.languages), ""),
+            known.languages,
+            sum(again),
+            min(1.0, sum(junk.values()) / max(1, known.characters)),
+            junk,
+            sum(sum(row.changed.values()) for row in history),
+            history[0].format if history else "",
+            history[0].from_ if history else "",
         )
-    return _with_works(persona, rows, facts)
-
-
-def _again(keys: Sequence[bytes], seen: set[bytes]) -> list[bool]:
-    here = set(seen)
-    found = []
-    for key in keys:
-        found.append(key in here)
-        here.add(key)
-    return found
+    return _with_works(persona, [found[name] for name in facts], facts)
 
 
 def _facts(persona: Persona, progress: Progress) -> dict[str, Facts]:

@@ -51,15 +51,20 @@ def quiet(what: str, done: int, whole: int) -> None:
     """Progress nobody looks at."""
 
 
+def largest_first(sizes: Mapping[str, int]) -> list[str]:
+    """Files in the order in which what they say counts as said first."""
+    return sorted(sizes, key=lambda file: (-sizes[file], file))
+
+
 def find(texts: Mapping[str, Sequence[Block]], near: bool = True, progress: Told = quiet) -> Repeats:
-    """Look through the paragraphs of all files, in the order given."""
+    """Look through the paragraphs of all files. Of two that say the same, the one in the larger file stays: an excerpt gives way to its book."""
     first_of: dict[str, Place] = {}
     exact: dict[Place, Place] = {}
     long: list[str] = []
     long_places: list[Place] = []
     holders: dict[str, list[Place]] = {}
-    for file, blocks in texts.items():
-        for index, block in enumerate(blocks):
+    for file in largest_first({file: sum(len(block.text) for block in blocks) for file, blocks in texts.items()}):
+        for index, block in enumerate(texts[file]):
             heavy = weight(block.text)
             if heavy < LINE:
                 continue

@@ -143,6 +143,16 @@ def test_clean_shows_first_and_keeps_what_stood_there(persona: Persona) -> None:
     assert plan(persona) == []
 
 
+def test_an_excerpt_gives_way_to_its_book(persona: Persona) -> None:
+    (persona.lore / "a-excerpt.md").write_text("\n\n".join(LONG[3:6]) + "\n")
+    (persona.lore / "book.md").write_text("\n\n".join(LONG[:12]) + "\n")
+    plans = plan(persona)
+    assert [each.file for each in plans] == ["a-excerpt.md"] and plans[0].cleaned.counts == {"duplicates": 3}
+    assert any(fault.file == "lore/a-excerpt.md" and "lore/book.md" in fault.what and not fault.line for fault in check(persona))
+    apply(persona, plans)
+    assert [path.name for path in sources.files(persona)] == ["book.md"]
+
+
 def test_a_file_that_changed_meanwhile_is_left_alone(persona: Persona) -> None:
     (persona.lore / "a.md").write_text(f"{LONG[0]}\n\n{LONG[0]}\n")
     plans = plan(persona)

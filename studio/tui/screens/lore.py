@@ -18,10 +18,13 @@ from studio.lore.languages import NAMES
 from studio.persona.folder import Persona
 from studio.reports import AddReport, Fault
 from studio.snapshots import Snapshot, all_snapshots
+from studio.text import count
 from studio.tui.actions import bindings_of
+from studio.tui.base import T
 from studio.tui.dialogs import Choice, Choose, Confirm
 from studio.tui.look import Line, content
-from studio.tui.screens.material import MaterialScreen, totals
+from studio.tui.screens.material import MaterialScreen, fault_lines, totals
+from studio.tui.screens.reader import ReaderScreen
 from studio.tui.table import Column, Row, Table
 
 if TYPE_CHECKING:
@@ -67,14 +70,21 @@ class Stoppable(MaterialScreen):
         self.query_one("#summary", Static).update(content([(text, "accent")]))
 
     def at_work(self) -> bool:
-        return bool(self.studio.busy) and time.monotonic() - self._told < 3
+        return bool(self.studio.busy) and time.monotonic() - self._told < 30
 
     def action_stop(self) -> None:
         if not self.at_work():
             self.say("Nothing is going on here that could be stopped.")
             return
         self.stopping.set()
-        self.set_timer(1.5, self.stopping.clear)
+        self.show_progress("Stopping …")
+
+    def in_background(
+        self, job: Callable[[], T], then: Callable[[T], None], otherwise: Callable[[str], None] | None = None, quiet: bool = False
+    ) -> None:
+        if not self.studio.busy:
+            self.stopping.clear()  # a wish that came when the work was done already
+        super().in_background(job, then, otherwise, quiet)
 
     def say(self, sentence: str, bad: bool = False) -> None:
         super().say(sentence, bad and not sentence.startswith("Stopped;"))
@@ -196,7 +206,20 @@ class LoreScreen(Stoppable):
     def checker(self) -> Callable[[Persona], list[Fault]]:
         from studio.lore.checking import check
 
-        return check
+        return partial(check, progress=self.progress)
+
+    def action_check(self) -> None:
+        """In the background of this screen, where one sees how far it is and can stop it."""
+        if self.refused("check"):
+            return
+        persona, check = self.persona, self.checker()
+
+        def checked(faults: list[Fault]) -> None:
+            lines: list[Line] = [f"{count(len(faults), 'place')} to look at.", "", *fault_lines(faults)]
+            clean: list[Line] = [[("✓ ", "good"), ("Nothing is obviously wrong.", "plain")]]
+            self.app.push_screen(ReaderScreen([("Check of the lore", "strong")], lambda: lines if faults else clean))
+
+        self.in_background(lambda: check(persona), checked)
 
     def has_nothing(self) -> bool:
         return not self.query_one("#files", Table).rows
