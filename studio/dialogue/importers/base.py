@@ -219,7 +219,12 @@ class File:
 
     @cached_property
     def is_utf8(self) -> bool:
-        """Whether the bytes are UTF-8; found piece by piece, since the text of a large file takes four times its bytes."""
+        """Whether the bytes are UTF-8 and nothing else; found piece by piece, since the text of a large file takes four times its bytes.
+
+        Zero bytes and escape characters may be other encodings, which ``decode`` knows.
+        """
+        if b"\0" in self.raw or b"\x1b" in self.raw:
+            return False
         decoder = getincrementaldecoder("utf-8")()
         try:
             for start in range(0, len(self.raw), PIECE):

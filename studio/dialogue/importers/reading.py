@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from studio.decoding import UndecodableText, walk
 from studio.dialogue.importers.base import Asked, File, ImportReport, Intake, Taken
-from studio.dialogue.importers.registry import FORMATS, ROWS, Format, by_name, detect
+from studio.dialogue.importers.registry import NAMES, ROWS, Format, by_name, detect
 from studio.errors import StudioError
 
 JSON = (".json", ".jsonl", ".ndjson")
@@ -159,7 +159,7 @@ def _take(file: File, taken: Taken, asked: Asked, roles: dict[str, str]) -> None
             return
         format_ = ROWS
     if format_ is None:
-        listed = ", ".join(name for name in (f.name for f in FORMATS))
+        listed = ", ".join(NAMES)
         Intake(taken, file, "", "file").refuse("unknown format", f"it looks like none of {listed}; say which with --format")
         return
     into = Intake(taken, file, format_.name, format_.unit)
