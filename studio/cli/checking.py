@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from argparse import Namespace
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from studio.cli import output
+from studio.cli.ticker import Ticker
 from studio.errors import UsageError
 from studio.text import count, one_line
 
@@ -53,7 +51,8 @@ def _check(arguments: Namespace, persona: Persona) -> None:
                 ("check", "threshold", "of", "finds"), [(r["check"], _number(r["threshold"]), r["meaning"], r["finds"]) for r in listed], "lr"
             )
         return
-    outcome = run(persona, [part for text in arguments.only for part in text.split(",")], changes, counting(), arguments.engine)
+    with Ticker(arguments.json) as progress:
+        outcome = run(persona, [part for text in arguments.only for part in text.split(",")], changes, progress, arguments.engine)
     if arguments.json:
         output.json(outcome)
         return
@@ -104,8 +103,9 @@ def _clean(arguments: Namespace, persona: Persona) -> None:
         kinds = every
     if not kinds and not checks:
         raise UsageError("Say what is to be cleaned: --redact mail,phone or --redact all, --pseudonyms, --reject CHECK.")
-    made, stand_ins = plan(persona, kinds, arguments.pseudonyms, checks, counting())
-    done = carry_out(persona, made, stand_ins, counting()) if arguments.apply else []
+    with Ticker(arguments.json) as progress:
+        made, stand_ins = plan(persona, kinds, arguments.pseudonyms, checks, progress)
+        done = carry_out(persona, made, stand_ins, progress) if arguments.apply else []
     if arguments.json:
         output.json(
             {
@@ -137,7 +137,8 @@ def _clean(arguments: Namespace, persona: Persona) -> None:
 def _judge(arguments: Namespace, persona: Persona) -> None:
     from studio.dialogue.judging import judge, judged_path
 
-    made = judge(persona, arguments.url, arguments.model, arguments.limit, counting())
+    with Ticker(arguments.json) as progress:
+        made = judge(persona, arguments.url, arguments.model, arguments.limit, progress)
     if arguments.json:
         output.json(made)
         return
@@ -167,7 +168,8 @@ def _nearest(arguments: Namespace, persona: Persona) -> None:
     for checkpoint, trained_on, reply in asked:
         snapshot = arguments.snapshot or (trained_on if trained_on.startswith("dialogue-") else "")
         if snapshot not in held:
-            held[snapshot] = Nearest(persona, snapshot, counting())
+            with Ticker(arguments.json) as progress:
+                held[snapshot] = Nearest(persona, snapshot, progress)
         told.append({"reply": reply, "checkpoint": checkpoint, "snapshot": snapshot, "nearest": held[snapshot].find(reply, arguments.most)})
     if arguments.json:
         output.json(told)
@@ -195,16 +197,3 @@ def marked(text: str, spans: list[tuple[int, int]]) -> str:
 
 def _number(value: object) -> str:
     return f"{value:g}" if isinstance(value, float | int) else str(value)
-
-
-def counting() -> Callable[[str, int, int], None]:
-    """Progress on one line of the terminal, at most five times a second; silent where nobody looks."""
-    last = [0.0]
-
-    def tell(what: str, done: int, whole: int) -> None:
-        now = time.monotonic()
-        if sys.stderr.isatty() and now - last[0] >= 0.2:
-            last[0] = now
-            print(f"\r\x1b[K{what}: {done:,}" + (f" of {whole:,}" if whole else ""), end="\r", file=sys.stderr, flush=True)
-
-    return tell

@@ -11,9 +11,10 @@ import msgspec
 from studio.dialogue.checks.base import Progress, about, load_settings
 from studio.dialogue.checks.running import run
 from studio.dialogue.privacy import Finder, Pseudonyms, read_names, redacted
-from studio.dialogue.store import REJECTED, rows
+from studio.dialogue.store import REJECTED, rows, shards
 from studio.errors import StudioError
 from studio.persona.folder import Persona
+from studio.shards import SHARD_ROWS
 
 EXAMPLES = 20
 
@@ -56,10 +57,11 @@ def plan(
         raise StudioError('There are no names to look for; write them into checks.toml, as in: names = ["Anna Kovács", "Tom = Robin"].')
     finder, stand_ins = Finder(kinds, names, settings.regions), Pseudonyms(pseudonyms_path(persona), names)
     made = Plan({}, Counter(), [], {}, 0)
+    expected = SHARD_ROWS * len(shards(persona))
     for row in rows(persona) if kinds else ():
         made.read += 1
         if made.read % 500 == 0:
-            progress("rows read", made.read, 0)
+            progress("rows read", made.read, expected)
         after = []
         for number, message in enumerate(row.messages):
             found = finder.find(message.content)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from studio.dialogue.formats import Message
-from studio.dialogue.store import REJECTED, Row, rows
+from studio.dialogue.store import REJECTED, Row, rows, shards
 from studio.errors import StudioError
 from studio.files import read_lines
 from studio.near import codes, grams_of, hashed
 from studio.persona.folder import Persona
+from studio.shards import SHARD_ROWS
 from studio.text import normal
 
 if TYPE_CHECKING:
@@ -110,9 +111,10 @@ class Nearest:
                 waiting.clear()
                 size = 0
 
+        expected = SHARD_ROWS * len(shards(self.persona))
         for place, row in enumerate(self._rows()):
             if place % 1000 == 0:
-                progress("rows read", place, 0)
+                progress("rows read", place, expected)
             for number, message in enumerate(row.messages):
                 if message.role == "assistant" and (text := normal(message.content)):
                     self.places.append((place, number))

@@ -11,10 +11,11 @@ from studio.dialogue import flags
 from studio.dialogue.checks import grammar, likeness, litter, losses, opinions, personal, tongue, turns, wording
 from studio.dialogue.checks.base import Check, Context, Examiner, Progress, load_settings, settings_path
 from studio.dialogue.flags import Flag, Flagged, text_of
-from studio.dialogue.store import Row
+from studio.dialogue.store import Row, shards
 from studio.errors import StudioError, UsageError
 from studio.persona.folder import Persona
 from studio.reports import Fault
+from studio.shards import SHARD_ROWS
 
 CHECKS: dict[str, Check] = {
     check.name: check for family in (turns, likeness, wording, tongue, litter, grammar, personal, losses, opinions) for check in family.CHECKS
@@ -86,17 +87,18 @@ def run(
         except StudioError as why:
             findings[check.name].skipped = str(why)
     found: dict[str, dict[int, tuple[Offender, str]]] = {name: {} for name in examiners}
-    rows = 0
+    rows = number = 0
+    expected = SHARD_ROWS * len(shards(persona))
     for time in range(1, max((e.times for e in examiners.values()), default=0) + 1):
         asking = {name: examiner for name, examiner in examiners.items() if examiner.times >= time}
         for index, row in enumerate(context.rows()):
             if index % BREATH == 0:
-                progress(f"rows looked at{f', {time} times' if time > 1 else ''}", index, rows)
+                progress(f"rows looked at{f', {time} times' if time > 1 else ''}", index, rows or expected)
             for name, examiner in asking.items():
                 if flagged := examiner.look(time, index, row):
                     _add(found[name], index, row, flagged)
-            if time == 1:
-                rows = index + 1
+            number = index + 1
+        rows = number
         for examiner in asking.values():
             examiner.seen(time)
     for name, examiner in examiners.items():
