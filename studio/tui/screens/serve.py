@@ -29,14 +29,19 @@ KEPT_READINGS = 5
 """The speed is told over so many readings: ten seconds."""
 
 
-def engine_choices() -> list[Choice]:
-    """The engines of this machine; one that is not there says how to get it. Runs in a thread."""
-    from studio.engines import environment
+def engine_choices(persona: Persona, wanted: list[Checkpoint]) -> list[Choice]:
+    """The engines of this machine, with what vLLM would do; one that is not there says how to get it. Runs in a thread."""
+    from studio.engines import environment, servers
 
     found = environment.status()
-    vllm = "" if found.ready else f"{found.problem} Mend it with: studio doctor --fix"
+    vllm, planned = "" if found.ready else f"{found.problem} Mend it with: studio doctor --fix", ""
+    if not vllm:
+        try:
+            planned = " ".join(line for plan in servers.plans(persona, wanted).values() for line in plan.said())
+        except StudioError as error:
+            vllm = str(error)
     return [
-        Choice("vllm", "vllm", "fast, many replies at once", vllm),
+        Choice("vllm", "vllm", f"fast, many replies at once. {planned}".rstrip(), vllm),
         Choice("embedded", "embedded", "always there; one process, slower, needs nothing installed"),
     ]
 
@@ -67,7 +72,8 @@ def ask_and_start(screen: StudioScreen, wanted: list[Checkpoint], then: Callable
         names = ", ".join(c.id for c in wanted)
         screen.app.push_screen(Choose(f"Serve {names}. With which engine?", choices, ready, width=10), chosen)
 
-    screen.in_background(engine_choices, choose)
+    persona = screen.persona
+    screen.in_background(lambda: engine_choices(persona, wanted), choose)
 
 
 def _begin(screen: Any, wanted: list[Checkpoint], engine: str) -> None:
