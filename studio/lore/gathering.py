@@ -56,7 +56,7 @@ class Gathering:
         refused: list[Refused] = []
         for path in (path.expanduser() for path in paths):
             if path.is_dir():
-                for below in _below(path):
+                for below in _below(path, refused):
                     folders = below.parent.relative_to(path).parts
                     named = (path.name, *folders) if path.name else folders
                     self._take(below, named, found, refused)
@@ -69,7 +69,7 @@ class Gathering:
         return found, refused
 
     def _take(self, path: Path, folders: tuple[str, ...], found: list[Found], refused: list[Refused], named: bool = False) -> None:
-        shown = str(path)
+        shown = readable(path)
         if path.is_symlink() and not named:
             refused.append(Refused(shown, "a link", "it is a link, which is not followed below a folder; name the file itself"))
         elif not path.is_file():
@@ -83,14 +83,14 @@ class Gathering:
         try:
             archive = self._open.enter_context(opened(path))
         except Unreadable as error:
-            refused.append(Refused(str(path), error.reason, str(error)))
+            refused.append(Refused(readable(path), error.reason, str(error)))
             return
         self._archives[path] = archive
         for member in sorted(archive.infolist(), key=lambda m: m.filename):
             place = PurePosixPath(member.filename.replace("\\", "/"))
             if member.is_dir() or "__MACOSX" in place.parts or (place.name.startswith(".") and place.name not in (".", "..")):
                 continue
-            shown = f"{path}/{member.filename}"
+            shown = f"{readable(path)}/{member.filename}".encode("utf-8", "replace").decode()
             if wrong := problem(member):
                 refused.append(Refused(shown, *wrong))
             elif place.suffix.lower() == ".zip":
@@ -111,9 +111,19 @@ class Gathering:
             raise Unreadable("cannot be opened", f"it cannot be read ({error.strerror}); check its permissions") from error
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def readable(path: Path) -> str:
+    """A path as it can be said and stored: names on disk need not be Unicode."""
+    return str(path).encode("utf-8", "replace").decode()
+
+
+def _below(folder: Path, refused: list[Refused]) -> Iterator[Path]:
     """Files below a folder, sorted, links as they are; hidden files and folders are left out."""
-    for place, folders, names in os.walk(folder):
+
+    def closed(error: OSError) -> None:
+        place = readable(Path(str(error.filename)))
+        refused.append(Refused(place, "cannot be opened", f"the folder cannot be read ({error.strerror}); check its permissions"))
+
+    for place, folders, names in os.walk(folder, onerror=closed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in [*folders]:
             if (link := Path(place) / name).is_symlink():

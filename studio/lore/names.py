@@ -56,10 +56,19 @@ def _strict(word: str, stem: str) -> str:
     return "" if code and word.casefold() in common and f".{word}" not in stem else code
 
 
+MOST_BYTES = 150
+"""Of a file's name; file systems take 255, and copies carry a digest and an ending more."""
+
+
+def sayable(name: str) -> str:
+    """A file name in Unicode (names on disk need not be) and no longer than ``MOST_BYTES``."""
+    return name.encode("utf-8", "replace")[:MOST_BYTES].decode("utf-8", "ignore")
+
+
 def lore_name(name: str, folders: Sequence[str], ending: str) -> str:
     """What a file is called in the lore: its own name, with the language of the folder it came from."""
     stem = PurePosixPath(name).stem
-    stem = re.sub(r"[\x00-\x1f/\\:*?\"<>|]+", "-", stem).strip(". ")[:120] or "text"
+    stem = sayable(re.sub(r"[\x00-\x1f\x7f/\\:*?\"<>|]+", "-", stem)).strip(". ") or "text"
     _, said = split_name(stem + ending)
     code = "" if said else next((code for folder in reversed(folders) if (code := code_of(folder))), "")
     return f"{stem}.{code}{ending}" if code else f"{stem}{ending}"

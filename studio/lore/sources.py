@@ -17,7 +17,7 @@ from studio.files import append_line, read_lines, sha256_bytes, sha256_file, wri
 from studio.lore.cleaning import STEPS, Change, Cleaned, clean
 from studio.lore.gathering import Found, Gathering
 from studio.lore.languages import language
-from studio.lore.names import lore_name
+from studio.lore.names import lore_name, sayable
 from studio.lore.readers import APART, MARKDOWN, Reading, Unreadable, read_here, reader_of
 from studio.lore.readers.apart import Apart
 from studio.persona.folder import Persona
@@ -116,7 +116,7 @@ def _keep(
         report.drop("already here", Fault(file.shown, 0, f"the same text is in lore/{present[key]} already"))
         return False
     name = _free_name(persona, lore_name(file.name, file.folders, ".md" if reader in MARKDOWN else ".txt"))
-    original = keep_original(persona.sources, file.path, raw) if not file.member else _keep_archive(persona, file.path)
+    original = keep_original(persona.sources, Path(_short(file.path)), raw) if not file.member else _keep_archive(persona, file.path)
     stored = cleaned.text.encode("utf-8", "replace")
     changed = Counter(reading.changed)
     if reading.encoding != "utf-8":
@@ -133,6 +133,11 @@ def _keep(
     return True
 
 
+def _short(path: Path) -> str:
+    """A file's own name as the copy in ``sources/`` has it."""
+    return sayable(path.stem) + sayable(path.suffix)
+
+
 def _key(text: str) -> bytes:
     """What a text is known by: its words, however they are spaced."""
     return blake2b(" ".join(text.split()).encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -144,7 +149,7 @@ def _keep_archive(persona: Persona, path: Path) -> str:
     known = (path, stat.st_size, stat.st_mtime_ns)
     name = _archives.get((persona.root, *known))
     if name is None or not (persona.sources / name).exists():
-        name = _archives[persona.root, *known] = keep_original(persona.sources, path, path.read_bytes())
+        name = _archives[persona.root, *known] = keep_original(persona.sources, Path(_short(path)), path.read_bytes())
     return name
 
 

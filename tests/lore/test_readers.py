@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import zipfile
 from pathlib import Path
@@ -207,6 +208,21 @@ def test_folders_and_archives_are_read_and_their_tricks_refused(persona: Persona
     kept = next(persona.sources.glob("*-all.zip"))
     assert kept.stat().st_mode & 0o777 == 0o400
     assert all(path.stat().st_mode & 0o077 == 0 for path in persona.lore.iterdir())
+
+
+def test_names_that_are_long_or_no_unicode_and_folders_that_are_closed(persona: Persona, tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    (inbox / "closed").mkdir(parents=True)
+    (inbox / ("渡" * 83 + ".txt")).write_text(PROSE[0])
+    with open(os.fsencode(inbox) + b"/caf\xe9\x1b[2J.txt", "w") as file:
+        file.write(PROSE[1])
+    (inbox / "closed").chmod(0)
+    report = sources.add(persona, [inbox])
+    (inbox / "closed").chmod(0o700)
+    assert report.kept == 2 and (os.geteuid() == 0 or report.dropped == {"cannot be opened": 1})
+    json.dumps(report.as_json()).encode()
+    names = [path.name for path in sources.files(persona)]
+    assert all(len(name.encode()) < 200 and name.isprintable() for name in names) and len(sources.added_from(persona)) == 2
 
 
 def test_an_archive_that_lies_about_its_size_is_cut_off(persona: Persona, tmp_path: Path) -> None:
