@@ -15,7 +15,9 @@ from studio.persona.folder import Persona
 from studio.text import count, one_line
 
 PLACES = 3
-"""Places told for one reason; ``--json`` has more."""
+"""Lines told for one reason of one file; ``--json`` has more."""
+
+SENTENCES = 30
 
 
 def add(arguments: Namespace, persona: Persona) -> int:
@@ -46,12 +48,15 @@ def add(arguments: Namespace, persona: Persona) -> int:
 
 
 def tell(report: ImportReport) -> None:
-    places: dict[str, list[str]] = {}
+    places: dict[tuple[str, str], list[int]] = {}
     for fault in report.faults:
-        places.setdefault(fault.what, []).append(f"{fault.file}:{fault.line}" if fault.line else fault.file)
-    for what, where in places.items():
-        more = f" and {len(where) - PLACES:,} more" if len(where) > PLACES else ""
-        output.say(f"{', '.join(where[:PLACES])}{more}: {what}")
+        places.setdefault((fault.file, fault.what), []).append(fault.line)
+    for (file, what), lines in list(places.items())[:SENTENCES]:
+        where = ", ".join(str(line) for line in lines[:PLACES] if line)
+        more = f" and {len(lines) - PLACES:,} more" if len(lines) > PLACES else ""
+        output.say(f"{file}{':' if where else ''}{where}{more}: {what}")
+    if len(places) > SENTENCES:
+        output.say(f"… and {len(places) - SENTENCES:,} other reasons or files (all of them with --json)")
     for what, number in report.changed.items():
         output.say(f"{number:,} × {what}")
     for reason, number in report.dropped.items():

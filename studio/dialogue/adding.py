@@ -36,7 +36,9 @@ def add(persona: Persona, paths: list[Path], asked: Asked | None = None, dry_run
     roles = dict.fromkeys(asked.me, "user") | dict.fromkeys(asked.character, "assistant")
     taken, originals = take(paths, asked, roles)
     character = persona.manifest.character
-    adding = _Adding(persona, taken, cast(taken.speakers, asked, character.name, character.user) if _speaks(taken) else None)
+    said = [part.file for part in taken.report.parts if part.unit == "message"]
+    where = said[0] if len(said) == 1 else f"{len(said):,} files"
+    adding = _Adding(persona, taken, cast(taken.speakers, asked, character.name, character.user, where) if _speaks(taken) else None)
     with persona.exclusive():
         adding.compare()
         adding.take_records()

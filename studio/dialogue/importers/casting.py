@@ -28,15 +28,15 @@ class Cast:
         self.roles, self.named, self.shown, self.by = roles, named, shown, by
 
 
-def cast(speakers: dict[str, Speaker], asked: Asked, persona: str, user: str) -> Cast:
+def cast(speakers: dict[str, Speaker], asked: Asked, persona: str, user: str, where: str) -> Cast:
     """The roles of all speakers. WhoIsWho where neither the person nor the files say it.
 
-    ``persona`` and ``user`` are the names the persona's own manifest has for her and for the other side.
+    ``persona`` and ``user`` are the names the persona's own manifest has for her and for the other side; ``where``: what was read, in words.
     """
     found = sorted((s for s in speakers.values() if s.count), key=lambda s: (-s.count, s.name))
-    hers = _meant(asked.character, found, "--character")
-    mine = _meant(asked.me, found, "--me")
-    out = _meant(asked.leave_out, found, "--leave-out")
+    hers = _meant(asked.character, found, "--character", where)
+    mine = _meant(asked.me, found, "--me", where)
+    out = _meant(asked.leave_out, found, "--leave-out", where)
     _no_one_twice(hers, mine, out, found)
     elsewhere = mine | out
     by = "as was said" if asked.character or asked.me else ""
@@ -56,7 +56,7 @@ def cast(speakers: dict[str, Speaker], asked: Asked, persona: str, user: str) ->
     if not hers and mine and len(rest) == 1:
         hers, rest, by = set(rest), [], by if asked.me else ""
     if not hers:
-        raise WhoIsWho("It is not said who of them is the character: name her with --character NAME (and yourself with --me NAME).", found)
+        raise WhoIsWho(f"{where}: it does not say who is the character; name her with --character NAME (and yourself with --me NAME).", found)
     if not mine and len(rest) == 1:
         mine, rest = set(rest), []
     roles = dict.fromkeys(hers, "assistant") | dict.fromkeys(mine, "user") | dict.fromkeys(out, "out")
@@ -67,14 +67,14 @@ def cast(speakers: dict[str, Speaker], asked: Asked, persona: str, user: str) ->
     return Cast(roles, {key for key in rest if roles[key] == "user"}, dict(reversed(shown.items())), by)
 
 
-def _meant(names: tuple[str, ...], speakers: list[Speaker], flag: str) -> set[str]:
+def _meant(names: tuple[str, ...], speakers: list[Speaker], flag: str, where: str) -> set[str]:
     keys: set[str] = set()
     for name in names:
         if name == EVERYBODY:
             continue
         matching = {s.key for s in speakers if normal(name) in map(normal, (*s.names, s.key, s.key.partition(":")[2]))}
         if not matching:
-            raise WhoIsWho(f"Nobody is called {name!r} ({flag}).", speakers)
+            raise WhoIsWho(f"{where}: nobody is called {name!r} ({flag}).", speakers)
         keys |= matching
     return keys
 

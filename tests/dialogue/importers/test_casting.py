@@ -37,11 +37,11 @@ THREE = [("Ann", "one", 0), ("Bob", "two", 10), ("Cat", "three", 20), ("Ann", "f
 
 
 def test_without_a_name_the_speakers_are_told_and_nothing_is_added(mira: Persona, tmp_path: Path) -> None:
-    with pytest.raises(WhoIsWho, match=r"--character NAME.*Bob 3, Ann 2, Cat 1") as told:
+    with pytest.raises(WhoIsWho, match=r"a\.json: .*--character NAME.*Bob 3, Ann 2, Cat 1") as told:
         add(mira, [telegram(tmp_path / "a.json", THREE)])
     assert [(s.name, s.count) for s in told.value.speakers] == [("Bob", 3), ("Ann", 2), ("Cat", 1)]
     assert not talk(mira) and not (mira.sources / "index.jsonl").exists()
-    with pytest.raises(WhoIsWho, match="Nobody is called 'Bub'"):
+    with pytest.raises(WhoIsWho, match=r"a\.json: nobody is called 'Bub'"):
         add(mira, [tmp_path / "a.json"], Asked(character=("Bub",)))
     with pytest.raises(StudioError, match="named for two"):
         add(mira, [tmp_path / "a.json"], Asked(character=("Bob",), me=("bob",)))

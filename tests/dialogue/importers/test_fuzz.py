@@ -83,7 +83,7 @@ def test_no_damage_crashes_an_importer(mira: Persona, tmp_path: Path, mutated: t
         report = add(mira, [copy], Asked(format=forced, dates="dmy", character=("*",)), dry_run=True)
     except StudioError as error:
         sentence = str(error)
-        assert path.name in sentence or "speakers are" in sentence
+        assert path.name in sentence
     else:
         assert report.read == report.used + report.dropped.total()
         assert all(part.read == part.used + part.dropped.total() and part.read + part.used >= 0 for part in report.parts)
@@ -103,7 +103,7 @@ def test_every_format_refuses_every_other_file_in_words(mira: Persona, format_: 
         try:
             report = add(mira, [path], Asked(format=format_, dates="dmy", character=("*",)), dry_run=True)
         except StudioError as error:
-            assert path.name in str(error) or "speakers are" in str(error)
+            assert path.name in str(error)
         else:
             assert report.read == report.used + report.dropped.total() and report.read, (format_, path.name)
 
