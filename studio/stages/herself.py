@@ -121,11 +121,12 @@ def persona_of(run: Run) -> Persona | None:
         return None
 
 
-def log_probabilities(model: Any, ids: Sequence[int]) -> torch.Tensor:
-    """What the model expects after each token: log-probabilities, float32, on the CPU."""
+def log_probabilities(model: Any, ids: Sequence[int], positions: Sequence[int] | None = None) -> torch.Tensor:
+    """What the model expects after each token (or after those at ``positions``): log-probabilities, float32, on the CPU."""
     with torch.no_grad():
-        logits = model.eval()(input_ids=torch.tensor([list(ids)], device=model.device)).logits
-    return torch.log_softmax(logits[0].float(), dim=-1).cpu()
+        logits = model.eval()(input_ids=torch.tensor([list(ids)], device=model.device)).logits[0]
+        wanted = logits if positions is None else logits[list(positions)]
+        return torch.log_softmax(wanted.float(), dim=-1).cpu()
 
 
 def on_device(model: Any) -> Any:
@@ -141,7 +142,7 @@ def look(model: Any, asked: Asked, reply_tokens: int) -> Seen:
     """What a model makes of everything that is asked."""
     expected, surprise = [], []
     for text in asked.texts:
-        there = log_probabilities(model, text.ids)[text.positions]
+        there = log_probabilities(model, text.ids, text.positions)
         surprise += _surprise(there, text)
         expected.append(there.half())
     return Seen(expected, surprise, _replies(model, asked, reply_tokens), _answers(model, asked))
@@ -153,7 +154,7 @@ def compare(before: Seen, model: Any, asked: Asked, tokenizer: Any, reply_tokens
     agree: list[torch.Tensor] = []
     surprise: list[float] = []
     for text, then in zip(asked.texts, before.expected, strict=True):
-        now = log_probabilities(model, text.ids)[text.positions]
+        now = log_probabilities(model, text.ids, text.positions)
         first = torch.log_softmax(then.float(), dim=-1)  # sums to one again after its rounding
         apart.append((first.exp() * (first - now)).sum(-1).clamp_min(0.0))
         agree.append(first.argmax(-1) == now.argmax(-1))
@@ -227,8 +228,8 @@ def _answers(model: Any, asked: Asked) -> list[bool]:
     for prompt, answers in asked.clozes:
         scores = []
         for ids, characters in answers:
-            expected = log_probabilities(model, [*prompt, *ids])
-            scores.append(sum(float(expected[len(prompt) - 1 + i, token]) for i, token in enumerate(ids)) / max(1, characters))
+            expected = log_probabilities(model, [*prompt, *ids], range(len(prompt) - 1, len(prompt) + len(ids) - 1))
+            scores.append(sum(float(expected[i, token]) for i, token in enumerate(ids)) / max(1, characters))
         found.append(scores[0] > max(scores[1:]))
     return found
 
