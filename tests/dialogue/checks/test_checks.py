@@ -243,3 +243,14 @@ def test_she_may_speak_first_where_the_template_has_a_place_for_it(persona: Pers
     assert run(persona, ["speaks-first"]).flagged == 1
     persona.manifest.base = str(small_base(tmp_path / "base"))
     assert run(persona, ["speaks-first"]).flagged == 0
+
+
+def test_figures_of_lengths_and_turns(persona: Persona) -> None:
+    assert checks.stats(persona)["rows"] == 0
+    put(persona, [*good(19), row(*(["aa", "bbbbbbbb"] * 5)), row("system?", "b" * 500)])
+    found = checks.stats(persona)
+    assert (found["rows"], found["turns"], found["replies"]) == (21, 19 * 6 + 12, 19 * 3 + 6)
+    assert found["exchanges_median"] == 3 and found["rows_of_4_to_6_exchanges"] == pytest.approx(1 / 21, abs=1e-3)
+    lengths = sorted((len(m.content) for one in good(19) for m in one.messages if m.role == "assistant"), reverse=True)
+    assert found["reply_characters_1_in_20_longer"] == sorted([*lengths, *[8] * 5, 500], reverse=True)[3]
+    assert found["tokens"] is None and found["sources"] == {"chat.jsonl": 21}
