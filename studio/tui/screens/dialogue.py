@@ -21,7 +21,7 @@ from studio.dialogue.index import Counts, Index, Progress
 from studio.dialogue.store import ACCEPTED, REJECTED
 from studio.dialogue.store import Row as Conversation
 from studio.errors import StudioError
-from studio.lore.languages import name_of, spoken
+from studio.lore.languages import spoken
 from studio.persona.folder import Persona
 from studio.reports import Fault
 from studio.snapshots import Snapshot, all_snapshots
@@ -125,7 +125,7 @@ def table_row(row: Conversation, flagged: bool = False) -> Row:
             (signs(row, flagged)[:3], kind),
             (row.id, text),
             (str(len(row.replies)), text),
-            (name_of(spoken(" ".join(row.replies)[:400])), "muted"),
+            (spoken(" ".join(row.replies)[:400]), "muted"),
             (said[:300], text),
             (answer[:300], "muted"),
             (" ".join(row.tags), "accent"),
@@ -208,7 +208,7 @@ class DialogueScreen(MaterialScreen):
                     Column("", 3, keep=8),
                     Column("id", 11, keep=3),
                     Column("turns", 5, right=True, keep=5),
-                    Column("language", 8, keep=4),
+                    Column("lang", 4, keep=4),
                     Column("first words", 0, least=28),
                     Column("her answer", 40, keep=1),
                     Column("tags", 12, keep=2),
