@@ -184,18 +184,15 @@ def main() -> None:
         measure(persona)
         clock.lap("(measured again)")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        print(f"{written / 1e6:.1f} MB in {files} files, {report.kept} kept {dict(report.dropped) or ''}; left out or mended: {dict(cleaned)}")
-        print(
-            f"{(snapshot.train_tokens or 0) + (snapshot.val_tokens or 0):,} tokens in {snapshot.train_rows + snapshot.val_rows:,} rows; {snapshot.notes}"
-        )
-        for what, wall, used in clock.rows:
-            print(f"{what:40} {wall:7.1f} s  ({used:.1f} CPU-s)")
-        print(
-            f"{'in one pass':40} {whole:7.1f} s  ({sum(used for _, _, used in clock.rows[:3]):.1f} CPU-s)  peak {peak:.2f} GB (reader process: {children_peak():.2f} GB)"
-        )
+        tokens, rows = (snapshot.train_tokens or 0) + (snapshot.val_tokens or 0), snapshot.train_rows + snapshot.val_rows
+        used = sum(cpu_ for _, _, cpu_ in clock.rows[:3])
+        print(f"{written / 1e6:.1f} MB in {files} files, {report.kept} kept {dict(report.dropped) or ''}; left out: {dict(cleaned)}")
+        print(f"{tokens:,} tokens in {rows:,} rows; {snapshot.notes}")
+        for what, wall, spent in clock.rows:
+            print(f"{what:40} {wall:7.1f} s  ({spent:.1f} CPU-s)")
+        print(f"{'in one pass':40} {whole:7.1f} s  ({used:.1f} CPU-s)  peak {peak:.2f} GB, its reader {children_peak():.2f} GB")
         if asked.naive:
             slow = naive(folder / "in", base / "tokenizer.json", 0.04)
-            used = sum(cpu_ for _, _, cpu_ in clock.rows[:3])
             print(f"{'the first way that comes to mind':40} {slow:7.1f} CPU-s  {slow / used:.1f} times as many")
 
 

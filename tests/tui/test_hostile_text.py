@@ -63,7 +63,7 @@ def hostile(tmp_path: Path) -> Persona:
         encoding="utf-8",
     )
     (source / "notes.xyz").write_text(EVIL.replace("\ud800", ""))
-    add_lore(persona, [source / f"{name}.md"])
+    add_lore(persona, [source / f"{name}.md"], as_is=True)
     add_dialogue(persona, [source / f"{name}.jsonl"])
     run = make_run(persona, state="failed")
     update_status(run, message=EVIL, phase=EVIL, checkpoints=[EVIL])
