@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from studio import planning
+from studio import benching, planning
 from studio.checkpoints import schemes
 from studio.checkpoints.base import check_tokenizer, context_length, count_parameters, require_base
 from studio.checkpoints.store import all_checkpoints, get_checkpoint, weights_root
@@ -167,7 +167,7 @@ def plan(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -> P
     if isinstance(recipe, Quantize):
         _plan_quantizing(persona, planned, recipe, weights)
     elif isinstance(recipe, Cpt | Sft | Preference):
-        _plan_training(planned, recipe, snapshot, weights, Path(inputs.data))
+        _plan_training(persona, planned, recipe, snapshot, weights, Path(inputs.data))
         _plan_time(persona, planned, recipe)
     if isinstance(recipe, Preference) and planned.steps is not None and planned.steps < FEW_STEPS:
         planned.warnings.append(
@@ -256,7 +256,7 @@ def memory_there() -> tuple[int, str]:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 0), "this machine, without a GPU,"
 
 
-def _plan_training(planned: Plan, recipe: Cpt | Sft | Preference, snapshot: Snapshot | None, weights: Path, data: Path) -> None:
+def _plan_training(persona: Persona, planned: Plan, recipe: Cpt | Sft | Preference, snapshot: Snapshot | None, weights: Path, data: Path) -> None:
     if snapshot and isinstance(recipe, Preference):
         planned.sequences = planned.rows
     elif snapshot and planned.tokens is not None:
@@ -282,6 +282,10 @@ def _plan_training(planned: Plan, recipe: Cpt | Sft | Preference, snapshot: Snap
         planned.disk = ceil(recipe.epochs) * planned.parameters * 2 + (recipe.keep_states + 1) * planned.parameters * states
     else:
         planned.disk = ceil(recipe.epochs) * planned.trainable * 4 + (recipe.keep_states + 1) * planned.trainable * 12
+    picked = benching.fastest(persona.manifest.base, planned.stage)
+    if picked and any(getattr(recipe, key) != value for key, value in picked[0].items()):
+        better = ", ".join(f"{key} = {str(value).lower()}" for key, value in picked[0].items())
+        planned.notes.append(f"Measured on this machine: {picked[1]:.1f} times as fast with {better} (--fastest takes it).")
     if recipe.probes:
         evaluations = 1 + ceil(recipe.epochs * recipe.evals_per_epoch)
         planned.notes.append(

@@ -91,6 +91,7 @@ def _parser() -> ArgumentParser:
         made.add_argument("--from", dest="start", default="", metavar="CKPT", help="start from this checkpoint")
         made.add_argument("--snapshot", default="", help="read this snapshot (default: the newest)")
         made.add_argument("--card", type=int, default=0, metavar="GB", help="take the preset for a card of this size (--set goes before it)")
+        made.add_argument("--fastest", action="store_true", help="take what studio doctor --bench measured to be fastest on this base")
         if name == "train":
             _queue_options(made)
     quantize = command("quantize", "Make a checkpoint smaller for serving.")
@@ -264,6 +265,9 @@ def _parser() -> ArgumentParser:
     demo.add_argument("--base", default="", help="another base than the embedded one")
     demo.add_argument("--engine", default="embedded", choices=("embedded", "vllm"))
     doctor = command("doctor", "What this machine can do, what is missing, and the command that mends it.")
+    doctor.add_argument(
+        "--bench", nargs="?", const="here", default="", metavar="BASE", help="measure this machine: tokens a second of each way to train (minutes)"
+    )
     doctor.add_argument("--fix", action="store_true", help="build the serving environment (vLLM) now")
     return top
 

@@ -157,6 +157,8 @@ def doctor(arguments: Namespace) -> int:
     from studio.doctor import readings
     from studio.engines import environment
 
+    if arguments.bench:
+        return bench(arguments)
     if arguments.fix and not environment.status().ready:
         environment.build(output.progress)
     found = readings()
@@ -168,6 +170,29 @@ def doctor(arguments: Namespace) -> int:
         for reading in found:
             if reading.mend:
                 output.say(f"{reading.subject}: {reading.mend}")
+    return 0
+
+
+def bench(arguments: Namespace) -> int:
+    """Measure this machine on the pocket base, or on the base of the persona around."""
+    from studio import benching
+    from studio.checkpoints.base import POCKET, require_base
+    from studio.persona.folder import open_persona
+
+    base = arguments.bench if arguments.bench != "here" else POCKET
+    if arguments.persona:
+        base = open_persona(Path(arguments.persona)).manifest.base
+    made = benching.measure(base, require_base(base), output.progress)
+    if arguments.json:
+        output.json(made)
+        return 0
+    output.say(f"{made.base} on {made.device}")
+    first = {t.stage: t.tokens_per_s for t in reversed(made.timings)}
+    rows = [
+        (t.stage, t.option, f"{t.tokens_per_s:,.0f}", f"{t.tokens_per_s / first[t.stage]:.2f}" if first[t.stage] else "", size(t.peak), t.problem)
+        for t in made.timings
+    ]
+    output.table(("", "option", "tokens/s", "times", "memory", ""), rows, "llrrr")
     return 0
 
 

@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from studio import chain, launch
+from studio import benching, chain, launch
 from studio.checkpoints.store import get_checkpoint
 from studio.cli import output
 from studio.cli.recipes import for_card
@@ -24,9 +24,11 @@ from studio.text import duration, size
 
 
 def _with_card(arguments: Namespace, persona: Persona) -> None:
-    """``--card`` as settings, before those the person gave."""
+    """``--card`` and ``--fastest`` as settings, before those the person gave."""
     if getattr(arguments, "card", 0):
         arguments.set = [*for_card(persona, arguments.stage, arguments.card), *arguments.set]
+    if getattr(arguments, "fastest", False):
+        arguments.set = [*benching.settings_for(persona.manifest.base, arguments.stage), *arguments.set]
 
 
 def _recipe(arguments: Namespace, persona: Persona, stage: str) -> Recipe:

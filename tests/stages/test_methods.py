@@ -29,7 +29,6 @@ def val_rows(folder: Path, rows: list[Any]) -> list[data.Row]:
         ({"variant": "dora", "optimizer": "adafactor"}, 1e-4),
         ({"variant": "rslora", "optimizer": "lion-8bit", "learning_rate": 1e-4}, 1e-4),
         ({"variant": "pissa"}, 1e-3),
-        ({"variant": "olora", "learning_rate": 1e-4}, 1e-3),
         ({"method": "full", "optimizer": "paged-adamw-8bit"}, 1e-2),
         ({"method": "full", "precision": "bf16-kahan"}, 1e-2),
     ],
