@@ -324,6 +324,6 @@ def file_row(row: Measured) -> Row:
             (junk, "bad" if row.junk >= 0.2 else "warn" if row.junk >= 0.02 else "muted"),
             f"{row.changed:,}" if row.changed else ("–", "muted"),
             (row.format or "by hand", "muted"),
-            (row.source, "muted"),
+            ("/".join(row.source.split("/")[-2:]), "muted"),
         ),
     )
