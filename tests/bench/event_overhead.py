@@ -51,6 +51,8 @@ class Alternating:
         self.order = [told for _ in range(pairs) for told in chance.choice(((True, False), (False, True)))]
         self.steps: list[tuple[float, float]] = []
         """Wall and processor seconds of each."""
+        self.tokens: list[int] = []
+        """Tokens read by the end of each."""
         self.telling = [0.0, 0.0]
         """Wall and processor seconds spent inside the telling itself, in the steps that were told."""
 
@@ -84,7 +86,7 @@ class Alternating:
         def on_step_begin(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
             nonlocal began, counting
             real_begin(self, args, state, control, **more)
-            began, counting = clocks(), state.global_step >= 3
+            began, counting = clocks(), state.global_step >= 3 and len(self_.steps) < len(self_.order)
 
         def on_log(self: Any, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
             nonlocal counting
@@ -92,8 +94,9 @@ class Alternating:
             if counting and "loss" in logs:
                 now = clocks()
                 self_.steps.append((now[0] - began[0], now[1] - began[1]))
+                self_.tokens.append(int(logs["num_tokens"]))
                 counting = False
-                wish.wanted = len(self_.steps) == len(self_.order)
+                wish.wanted = len(self_.steps) == len(self_.order)  # heard at the end of the next step
 
         self_ = self
         story.Story.event, story.Story.status = instead("event"), instead("status")  # type: ignore[method-assign]
@@ -104,7 +107,14 @@ class Alternating:
             pass
 
     def taken(self, clock: int, told: bool) -> list[float]:
-        return [step[clock] for step, was in zip(self.steps, self.order, strict=True) if was is told]
+        """The steps of one kind, in the pairs whose two steps read equally much: the last of an epoch is short."""
+        read = [0, *(after - before for before, after in zip(self.tokens, self.tokens[1:], strict=False))]
+        usual = statistics.median(read)
+        found = []
+        for first in range(0, len(self.order), 2):
+            if all(abs(read[number] - usual) < 0.05 * usual for number in (first, first + 1)):
+                found.append(self.steps[first if self.order[first] is told else first + 1][clock])
+        return found
 
 
 def clocks() -> tuple[float, float]:

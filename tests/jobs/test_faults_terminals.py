@@ -61,7 +61,7 @@ def test_row_1_tmux_killed_with_the_app_and_the_shell_in_it(machine: Machine) ->
     command = [sys.executable, "-c", CLIENT, str(machine.persona.root)]
     tmux("-f", "/dev/null", "new-session", "-d", "-s", "one", "-x", "100", "-y", "30", *command)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not machine.runs() and time.monotonic() < deadline:
             time.sleep(0.05)
         (run,) = machine.runs()

@@ -106,8 +106,8 @@ def test_two_processes_learn_what_one_does_and_are_stopped_and_killed(trained: P
     ours, theirs = weights(trained, two), weights(trained, one)
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
-        assert numpy.abs(tensor - ours[name]).max() < 0.02, name
-    machine.report("row 4 (torchrun)")
+        assert numpy.abs(tensor - ours[name]).max() < 0.005, name
+    print(f"\nfault matrix row 4 (torchrun): {machine.injected['SIGKILL']} faults injected, 0 losses found")
 
 
 @pytest.mark.skipif("STUDIO_STORM" not in os.environ, reason="a third training in two processes takes half a minute; set STUDIO_STORM=1")
