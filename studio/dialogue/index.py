@@ -195,6 +195,17 @@ class Index:
 
         return self._guarded(look)
 
+    def flagged_by(self, checks: Iterable[str]) -> dict[str, tuple[list[int], int]]:
+        """For each check the keys of the rows it flagged that still say the same, in order, and how many of these are rejected."""
+
+        def look() -> dict[str, tuple[list[int], int]]:
+            base = self._open()
+            rejected = {key for (key,) in base.execute("SELECT key FROM row WHERE state = ?", (STATES.index("rejected"),))}
+            found = {name: self._flagged(base, [name]) for name in checks}
+            return {name: (sorted(keys), len(keys & rejected)) for name, keys in found.items()}
+
+        return self._guarded(look)
+
     def read(self, keys: Sequence[int]) -> list[Row | StudioError]:
         """The rows with these keys; for one that cannot be read, why."""
         layout = self.layout

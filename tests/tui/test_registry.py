@@ -27,6 +27,8 @@ SCREENS: dict[str, tuple[str, str, list[type]]] = {
     "lore-reader": ("studio.tui.screens.lore_reader", "LoreReader", [Pager]),
     "lore-cleaning": ("studio.tui.screens.lore_cleaning", "CleaningScreen", [Table]),
     "dialogue": ("studio.tui.screens.dialogue", "DialogueScreen", [Table]),
+    "dialogue-checks": ("studio.tui.screens.dialogue_checks", "ChecksScreen", [Table]),
+    "dialogue-cleaning": ("studio.tui.screens.dialogue_cleaning", "PrivacyScreen", [Table]),
     "adding": ("studio.tui.screens.adding", "AddingScreen", [Pager]),
     "conversation": ("studio.tui.screens.conversation", "ConversationScreen", [Turns]),
     "reader": ("studio.tui.screens.reader", "ReaderScreen", [Pager]),

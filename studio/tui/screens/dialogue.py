@@ -23,7 +23,6 @@ from studio.dialogue.store import Row as Conversation
 from studio.errors import StudioError
 from studio.lore.languages import spoken
 from studio.persona.folder import Persona
-from studio.reports import Fault
 from studio.snapshots import Snapshot, all_snapshots
 from studio.text import count
 from studio.tui.actions import bindings_of
@@ -398,10 +397,11 @@ class DialogueScreen(MaterialScreen):
 
         return build
 
-    def checker(self) -> Callable[[Persona], list[Fault]]:
-        from studio.dialogue.checks import check
+    def action_check(self) -> None:
+        if not self.refused("check"):
+            from studio.tui.screens.dialogue_checks import ChecksScreen
 
-        return check
+            self.app.push_screen(ChecksScreen(self))
 
     def has_nothing(self) -> bool:
         return self.found is not None and self.index is not None and not len(self.index)

@@ -59,12 +59,17 @@ class Stoppable(MaterialScreen):
         """Called by the work, in its thread: several times a second it is drawn; a wish to stop is obeyed here."""
         if self.stopping.is_set():
             raise Stopped("Stopped; what was finished is whole, the rest is as it was.")
+        self.told(what, done, whole, "   (escape stops)")
+
+    def told(self, what: str, done: int, whole: int, more: str = "") -> None:
+        """The same for work that is not to be broken off: writing."""
         now = time.monotonic()
         if now - self._told > 0.2:
             self._first = self._first if now - self._told < 3 else now
             self._told = now
             if now - self._first > 0.5:
-                self.news(self.show_progress)(f"{what}: {100 * done // max(1, whole)} %   (escape stops)")
+                share = f": {min(100, 100 * done // whole)} %" if whole else f": {done:,}" if done else ""
+                self.news(self.show_progress)(f"{what}{share}{more}")
 
     def show_progress(self, text: str) -> None:
         self.query_one("#summary", Static).update(content([(text, "accent")]))

@@ -76,9 +76,6 @@ class MaterialScreen(StudioScreen):
     def builder(self) -> Callable[[Persona], Snapshot]:
         raise NotImplementedError
 
-    def checker(self) -> Callable[[Persona], list[Fault]]:
-        raise NotImplementedError
-
     def has_nothing(self) -> bool:
         raise NotImplementedError
 
@@ -109,19 +106,6 @@ class MaterialScreen(StudioScreen):
             self.app.push_screen(ReaderScreen([(f"Adding {self.kind}", "strong")], partial(report_lines, report, self.noun)))
         else:
             self.say(f"{count(report.kept, self.noun)} added.")
-
-    def action_check(self) -> None:
-        if self.refused("check"):
-            return
-        persona = self.persona
-
-        def read() -> list[Line]:
-            faults = self.checker()(persona)
-            if not faults:
-                return [[("✓ ", "good"), ("Nothing is obviously wrong.", "plain")]]
-            return [f"{count(len(faults), 'place')} to look at.", "", *fault_lines(faults)]
-
-        self.app.push_screen(ReaderScreen([(f"Check of the {self.kind}", "strong")], read))
 
     def action_build(self) -> None:
         if self.refused("build"):
