@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from studio import __version__
+from studio.checkpoints.best import MEASURES as BEST_BY
 from studio.checkpoints.gguf import TYPES as GGUF_TYPES
 from studio.checkpoints.schemes import SCHEMES
 from studio.cli.lore import parsers as lore_parsers
@@ -157,6 +158,8 @@ def _parser() -> ArgumentParser:
     checkpoints = actions("checkpoints", "Models on disk and their family tree.", "list")
     command("list", "All checkpoints.", checkpoints)
     command("tree", "The family tree.", checkpoints)
+    best = command("best", "Which is best by a number: where to listen first.", checkpoints)
+    best.add_argument("--by", default="val_loss", choices=tuple(BEST_BY), help="what counts (default: val_loss)")
     command("show", "Everything known of one.", checkpoints).add_argument("checkpoint", metavar="CKPT")
     herself = command("herself", "Is she still herself? A quantized or merged one against its parent on held-out dialogue.", checkpoints)
     herself.add_argument("checkpoint", metavar="CKPT")
@@ -181,6 +184,7 @@ def _parser() -> ArgumentParser:
     serve.add_argument("--engine", default="embedded", choices=("embedded", "vllm"))
     serve.add_argument("--port", type=int)
     serve.add_argument("--context", type=int, default=0, metavar="TOKENS", help="longest conversation (default 8,192, or what the model reads)")
+    serve.add_argument("--filter", action="store_true", help="take personal data and the words of filter.toml out of what is said")
     serve.add_argument("--plan", action="store_true", help="only say how it would be started: length, memory, room for adapters")
     serve.add_argument("--lines", action="store_true", help="status: lines to paste into SillyTavern, Open WebUI, curl, the OpenAI client")
     serve.add_argument("--systemd", action="store_true", help="write a systemd user unit that serves these checkpoints from the next login on")

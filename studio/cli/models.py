@@ -41,6 +41,8 @@ def checkpoints(arguments: Namespace, persona: Persona) -> int | None:
             return _herself(arguments, persona)
         case "salvage":
             return _salvage(arguments, persona)
+        case "best":
+            _best(arguments, persona)
         case "tree":
             print_tree(all_checkpoints(persona))
         case _:
@@ -49,6 +51,17 @@ def checkpoints(arguments: Namespace, persona: Persona) -> int | None:
             else:
                 print_tree(all_checkpoints(persona))
     return None
+
+
+def _best(arguments: Namespace, persona: Persona) -> None:
+    from studio.checkpoints.best import MEASURES, best, best_lines
+
+    found = best(persona, arguments.by)
+    if arguments.json:
+        output.json({"by": arguments.by, "words": MEASURES[arguments.by].words, "groups": found})
+        return
+    for line in best_lines(persona, arguments.by, found):
+        output.say(line)
 
 
 def _herself(arguments: Namespace, persona: Persona) -> int | None:

@@ -34,6 +34,8 @@ class Result(msgspec.Struct):
     checkpoints: list[str] = []
     global_step: int = 0
     planned_steps: int = 0
+    message: str = ""
+    """What people should know of a run that is done."""
     seconds: float = 0.0
     peak_memory_bytes: int = 0
 
@@ -106,7 +108,7 @@ def _done(run: Run, result: Result, ended: float) -> Verdict:
         return Verdict(FAILED, f"The stage said it was done, but {', '.join(missing)} is not there; retry it.", ended)
     if result.global_step < result.planned_steps:
         return Verdict(FAILED, f"The stage said it was done after {result.global_step} of {result.planned_steps} steps; retry it.", ended)
-    return Verdict(DONE, "", ended)
+    return Verdict(DONE, result.message, ended)
 
 
 def _interrupted(run: Run, attempt: Attempt | None, record: Exit, ended: float) -> Verdict:

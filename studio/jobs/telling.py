@@ -54,6 +54,8 @@ def event_line(event: dict[str, Any]) -> str:
             return f"there is room again ({size(event.get('bytes') or 0)} free): it goes on"
         case "resume":
             return f"resumed at step {event.get('step')}"
+        case "ended_early":
+            return str(event.get("text"))
         case "stopping":
             return f"stopping: {event.get('reason')}"
         case "state":

@@ -41,6 +41,15 @@ class Training(Struct, kw_only=True, forbid_unknown_fields=True):
     ] = "auto"
     gradient_checkpointing: Annotated[bool, Meta(description="Recomputes instead of remembering: about a third slower, far less memory.")] = True
     evals_per_epoch: Annotated[int, Meta(ge=1, le=1000, description="How often the validation loss is measured in an epoch.")] = 4
+    stop_after: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="Ends early after so many evaluations in a row without a lower validation loss. 0: never; every epoch is kept and the "
+            "ear decides.",
+        ),
+    ] = 0
     keep_states: Annotated[int, Meta(ge=1, le=100, description="Resumable trainer states kept on disk at once (the newest ones).")] = 1
     saves_per_epoch: Annotated[int, Meta(ge=1, le=1000, description="How often a resumable trainer state is written in an epoch.")] = 1
     probes: Annotated[
@@ -117,9 +126,13 @@ class Cpt(Texts, kw_only=True, forbid_unknown_fields=True):
 class Sft(Texts, kw_only=True, forbid_unknown_fields=True):
     """Supervised fine-tuning on the dialogue: a LoRA adapter (or all weights), loss on the character's turns alone."""
 
-    learning_rate: Annotated[float, Meta(gt=0, lt=1, description="Step size. Higher: learns her manner faster, forgets manners sooner. 1e-4 suits LoRA.")] = 1e-4
+    learning_rate: Annotated[
+        float, Meta(gt=0, lt=1, description="Step size. Higher: learns her manner faster, forgets manners sooner. 1e-4 suits LoRA.")
+    ] = 1e-4
     epochs: Annotated[float, Meta(gt=0, le=1000, description="Times the dialogue is read. Past 2 or 3 she starts to recite.")] = 2.0
-    batch: Annotated[int, Meta(ge=1, le=4096, description="Conversations a step. Larger: calmer, fewer steps; smaller: learns faster, more by accident.")] = 4
+    batch: Annotated[
+        int, Meta(ge=1, le=4096, description="Conversations a step. Larger: calmer, fewer steps; smaller: learns faster, more by accident.")
+    ] = 4
     neftune: Annotated[float, Meta(ge=0, le=50, description="Noise on the embeddings. About 5 makes chat livelier; 0 for facts.")] = 5.0
 
 

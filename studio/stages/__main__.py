@@ -70,6 +70,8 @@ def work(run: Run, story: Story, wish: StopWish) -> int:
             from studio.stages.preference import train_preference
 
             progress = train_preference(run, recipe, story, wish)
+        if progress.ended:
+            return finish(run, story, all_made(run), progress.step, progress.step, progress.ended)
         if progress.step < progress.planned:
             raise Stopped
         missing = sorted(set(planned) - set(made(run, planned)))
@@ -103,7 +105,8 @@ def work(run: Run, story: Story, wish: StopWish) -> int:
     return finish(run, story, [quantize(run, recipe, story)], 1, 1)
 
 
-def finish(run: Run, story: Story, checkpoints: list[str], step: int, planned: int) -> int:
+def finish(run: Run, story: Story, checkpoints: list[str], step: int, planned: int, message: str = "") -> int:
+    """Record that a stage is done; ``message``: what people should know of how, in one sentence."""
     from studio.stages import resume
     from studio.stages.room import insist
     from studio.stages.story import peak_memory
@@ -118,6 +121,7 @@ def finish(run: Run, story: Story, checkpoints: list[str], step: int, planned: i
         "checkpoints": checkpoints,
         "global_step": step,
         "planned_steps": planned,
+        "message": message,
         "seconds": story.seconds,
         "peak_memory_bytes": peak_memory(),
     }

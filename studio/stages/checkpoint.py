@@ -25,8 +25,8 @@ def planned_ids(run: Run, epochs: float) -> list[str]:
 
 
 def all_made(run: Run) -> list[str]:
-    """Every checkpoint of the run: those that were asked for on the way, then those of its epochs."""
-    return made(run, sorted(_of_run(run), key=_number))
+    """Every checkpoint of the run, of its epochs and from on the way, in the order in which they were made."""
+    return _in_order(run, made(run, _of_run(run)))
 
 
 def made(run: Run, ids: list[str]) -> list[str]:
@@ -72,7 +72,7 @@ def write_checkpoint(
     with_room(story, _needed(run, kind), f"writing the checkpoint {name}", build)
     story.event("checkpoint", id=name, path=str(destination), epoch=epoch, bytes=folder_size(destination), seconds=round(time.monotonic() - began, 3))
     story.phase("Training")
-    story.status(now=True, checkpoints=made(run, sorted({*run.status.checkpoints, *_of_run(run), name}, key=_number)))
+    story.status(now=True, checkpoints=all_made(run))
     together.wait()
     return destination
 
@@ -87,6 +87,7 @@ def _of_run(run: Run) -> list[str]:
     return [path.name for path in checkpoints_folder(run).glob(f"{run.id}-[es]*")]
 
 
-def _number(name: str) -> tuple[int, str]:
-    number = name.rpartition("-e")[2]
-    return (int(number) if number.isdigit() else 0, name)
+def _in_order(run: Run, names: list[str]) -> list[str]:
+    """What has read more comes later. (Two of one run never have read the same.)"""
+    folder = checkpoints_folder(run)
+    return sorted(names, key=lambda name: (read_checkpoint(folder / name).tokens_seen, name))

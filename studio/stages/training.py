@@ -152,6 +152,8 @@ class Progress(NamedTuple):
 
     step: int
     planned: int
+    ended: str = ""
+    """Why it ended before its plan, as the recipe wanted it; empty if it did not."""
 
 
 class Layout(NamedTuple):
@@ -174,13 +176,27 @@ class Counted:
         """Training time of earlier processes of this run."""
         self.owed = False
         """Whether the evaluation due at the saved step was put off by a stop."""
+        self.lowest: tuple[int, float] | None = None
+        """Step and validation loss of the best evaluation so far."""
+        self.vain = 0
+        """Evaluations since then."""
+
+    def measured(self, step: int, val_loss: float) -> None:
+        """Count an evaluation."""
+        if self.lowest is None or val_loss < self.lowest[1]:
+            self.lowest, self.vain = (step, val_loss), 0
+        else:
+            self.vain += 1
 
     def as_dict(self, seconds: float) -> dict[str, Any]:
-        return {"tokens": self.tokens, "losses": self.losses, "seconds": self.seconds + seconds, "owed": self.owed}
+        totals = {"tokens": self.tokens, "losses": self.losses, "seconds": self.seconds + seconds, "owed": self.owed}
+        return totals | {"lowest": self.lowest, "vain": self.vain}
 
     def restore(self, saved: dict[str, Any]) -> None:
         self.tokens, self.losses = saved["tokens"], list(saved["losses"])
         self.seconds, self.owed = saved["seconds"], saved["owed"]
+        lowest = saved.get("lowest")
+        self.lowest, self.vain = (int(lowest[0]), float(lowest[1])) if lowest else None, int(saved.get("vain") or 0)
 
 
 class Measured(NamedTuple):
@@ -223,6 +239,7 @@ class Watched(Trainer):
     counted: Counted
     run: Path
     keep_states: int
+    stop_after: int
     fingerprint: dict[str, Any]
     probing: Probing | None = None
 
@@ -368,6 +385,8 @@ class Watch(TrainerCallback):
         self.tokens_before = 0
         self.saving_now = False
         """Whether someone asked for a state and a checkpoint at this step."""
+        self.ended = ""
+        """Why the training ends at this step, before its plan; empty while it does not."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 0 or self.trainer.counted.owed:
@@ -428,11 +447,29 @@ class Watch(TrainerCallback):
         self.story.event("eval", **measured.facts())
         self.trainer.counted.losses = []
         measured = measured._replace(probed=self.trainer.probe(measured.step, measured.epoch))
+        self.trainer.counted.measured(measured.step, measured.val_loss)
+        self.ended = self.why_end(measured)
         if state.global_step in self.epoch_ends:
             self.write_checkpoint(f"e{self.epoch_ends[state.global_step]}", measured)
-        elif self.saving_now:
+        elif self.saving_now or self.ended:
             self.write_checkpoint(f"s{state.global_step}", measured)
         self.saving_now = False
+        if self.ended:
+            self.story.event("ended_early", step=measured.step, text=self.ended)
+            control.should_training_stop = True
+            # Killed before its result stands, it goes on from the state before and comes to this same end.
+            control.should_save = False
+
+    def why_end(self, measured: Measured) -> str:
+        """In words, if the recipe's ``stop_after`` ends the training here; at the plan's last step it ends anyway."""
+        counted, limit = self.trainer.counted, self.trainer.stop_after
+        if not limit or counted.vain < limit or counted.lowest is None or measured.step >= self.plan.steps:
+            return ""
+        evaluations = "1 evaluation" if limit == 1 else f"{limit} evaluations"
+        return (
+            f"Ended at step {measured.step} of {self.plan.steps}: {evaluations} without a lower validation loss "
+            f"(lowest {counted.lowest[1]:.3f} at step {counted.lowest[0]}, now {measured.val_loss:.3f})."
+        )
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.story.event("saved", step=state.global_step)
@@ -532,7 +569,8 @@ def train(
     """
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
-    trainer.story, trainer.wish, trainer.plan, trainer.run, trainer.keep_states = story, wish, plan, run, recipe.keep_states
+    trainer.story, trainer.wish, trainer.plan, trainer.run = story, wish, plan, run
+    trainer.keep_states, trainer.stop_after = recipe.keep_states, recipe.stop_after
     trainer.counted = Counted()
     if getattr(recipe, "method", "") == "qlora":
         model: Any = trainer.model
@@ -544,7 +582,8 @@ def train(
     def write(name: str, measured: Measured) -> None:
         write_checkpoint(name, measured, trainer.counted)
 
-    trainer.add_callback(Watch(trainer, write))
+    watch = Watch(trainer, write)
+    trainer.add_callback(watch)
     if not together.speaks():
         together.wait()  # the first one clears away what is torn
     state = resume.newest_state(run, trainer.fingerprint)
@@ -563,4 +602,4 @@ def train(
         wish.patient = False
     together.wait()
     story.event("memory", peak_bytes=peak_memory())
-    return Progress(int(trainer.state.global_step), plan.steps)
+    return Progress(int(trainer.state.global_step), plan.steps, watch.ended)

@@ -137,6 +137,22 @@ class CheckpointsScreen(TreeScreen):
             file = Path(c.path) / "checkpoint.toml" if c.path and c.stage != "base" else None
             self.app.push_screen(ReaderScreen([(c.id, "strong")], partial(card_lines, c), file=file))
 
+    def action_best(self) -> None:
+        if self.refused("best"):
+            return
+        from studio.checkpoints.best import MEASURES, best, best_lines
+
+        persona = self.persona
+
+        def chosen(by: str | None) -> None:
+            if by:
+                title = [("Which to hear first", "strong")]
+                self.app.push_screen(ReaderScreen(title, lambda: list(best_lines(persona, by, best(persona, by))), file=None))
+
+        self.app.push_screen(
+            Choose("The best by which number?", [Choice(by, by, measure.words) for by, measure in MEASURES.items()], width=10), chosen
+        )
+
     def action_train_from(self) -> None:
         c = self.selected()
         if self.refused("train_from") or c is None:
