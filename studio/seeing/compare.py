@@ -85,6 +85,7 @@ def _results(run: Run, seen: Course) -> dict[str, str]:
         found["recited, seen lines"] = f"{recited['train']:.0%}" if "train" in recited else ""
         found["recited, unseen lines"] = f"{recited['val']:.0%}" if "val" in recited else ""
     found["tokens a second"] = f"{seen.rate:,.0f}" if seen.rate else ""
+    found["of the card's arithmetic"] = f"{seen.mfu:.0%}" if seen.mfu else ""
     found["time"] = duration(seen.seconds) if seen.seconds else ""
     found["memory"] = size(seen.peak) if seen.peak else ""
     found["made"] = ", ".join(run.status.checkpoints)

@@ -87,6 +87,12 @@ class Course:
         rates = [float(e["tokens_per_s"]) for e in self.steps if e.get("tokens_per_s")]
         return median(rates) if rates else 0.0
 
+    @property
+    def mfu(self) -> float:
+        """Median share of the card's arithmetic that was used; 0 where it is not known."""
+        shares = [float(e["mfu"]) for e in self.steps if e.get("mfu")]
+        return median(shares) if shares else 0.0
+
 
 def course(events: Iterable[Event]) -> Course:
     """Pure: the same events give the same course."""

@@ -21,7 +21,7 @@ from studio.jobs.runs import Run, read_events
 from studio.seeing.course import course
 
 STEP_VALUES = {"loss": "train/loss", "learning_rate": "train/learning_rate", "grad_norm": "train/grad_norm", "tokens_per_s": "train/tokens_per_s"}
-STEP_VALUES |= {"tokens": "train/tokens", "margin": "train/margin", "accuracy": "train/accuracy"}
+STEP_VALUES |= {"tokens": "train/tokens", "mfu": "train/mfu", "margin": "train/margin", "accuracy": "train/accuracy"}
 EVAL_VALUES = {"val_loss": "eval/loss", "gap": "eval/gap", "val_margin": "eval/margin", "val_accuracy": "eval/accuracy"}
 
 

@@ -28,4 +28,6 @@ def train_cpt(run: Run, recipe: Cpt, story: Story, wish: StopWish) -> Progress:
 
     ready = prepare(run, recipe, layout, weights, weights, len(train_rows), lore.kept_tokens, story)
     probing = prepare_probing(run, recipe, tokenizer, None, (lore.rows, held_out.rows), models.is_hybrid(weights), story)
-    return train_texts(run.path, story, wish, recipe, ready.plan, ready.precision, ready.model, tokenizer, train_rows, val_rows, ready.write, probing)
+    return train_texts(
+        run.path, story, wish, recipe, ready.plan, ready.precision, ready.model, tokenizer, train_rows, val_rows, ready.write, ready.flops, probing
+    )

@@ -127,7 +127,7 @@ def train_preference(run: Run, recipe: Preference, story: Story, wish: StopWish)
         processing_class=tokenizer,
     )
     trainer.probing = prepare_probing(run, recipe, tokenizer, template, (better(known), better(held_out)), models.is_hybrid(weights), story)
-    return train(trainer, run.path, story, wish, recipe, ready.plan, ready.precision, ready.write)
+    return train(trainer, run.path, story, wish, recipe, ready.plan, ready.precision, ready.write, ready.flops)
 
 
 def better(split: pairs.PairSplit) -> list[data.Row]:

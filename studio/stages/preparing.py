@@ -24,6 +24,8 @@ class Prepared(NamedTuple):
     plan: Plan
     write: Callable[[str, Measured, Counted], None]
     """Writes a checkpoint; its name is the run's and this one."""
+    flops: float
+    """Of a token; 0 where they are not told."""
 
 
 def prepare(run: Run, recipe: Cpt | Sft | Preference, layout: Layout, weights: Path, speech: Path, rows: int, tokens: int, story: Story) -> Prepared:
@@ -46,7 +48,8 @@ def prepare(run: Run, recipe: Cpt | Sft | Preference, layout: Layout, weights: P
     else:
         model = models.with_adapter(model, run.inputs, recipe, story)
     plan = make_plan(recipe, layout, rows, tokens)
-    story.event("plan", **planned_facts(recipe, plan, model, parameters, precision))
+    facts = planned_facts(recipe, plan, model, parameters, precision)
+    story.event("plan", **facts)
     own_template = isinstance(recipe, Cpt)
 
     def write(name: str, measured: Measured, counted: Counted) -> None:
@@ -62,4 +65,4 @@ def prepare(run: Run, recipe: Cpt | Sft | Preference, layout: Layout, weights: P
         metrics = metrics_of(measured, counted, story)
         checkpoint.write_checkpoint(run, story, f"{run.id}-{name}", "full" if full else "adapter", measured.epoch, counted.tokens, metrics, files)
 
-    return Prepared(model, precision, plan, write)
+    return Prepared(model, precision, plan, write, float(facts.get("flops_per_token", 0)))

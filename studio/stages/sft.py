@@ -34,4 +34,6 @@ def train_sft(run: Run, recipe: Sft, story: Story, wish: StopWish) -> Progress:
 
     ready = prepare(run, recipe, layout, weights, speech, len(train_rows), dialogue.kept_tokens, story)
     probing = prepare_probing(run, recipe, tokenizer, template, (dialogue.rows, held_out.rows), models.is_hybrid(weights), story)
-    return train_texts(run.path, story, wish, recipe, ready.plan, ready.precision, ready.model, tokenizer, train_rows, val_rows, ready.write, probing)
+    return train_texts(
+        run.path, story, wish, recipe, ready.plan, ready.precision, ready.model, tokenizer, train_rows, val_rows, ready.write, ready.flops, probing
+    )

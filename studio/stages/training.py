@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from math import ceil
+from math import ceil, prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +20,11 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from studio import peak
 from studio.checkpoints.base import context_length
 from studio.errors import StudioError
 from studio.jobs.states import SAVE
-from studio.recipes.schema import Cpt, Sft, Training
+from studio.recipes.schema import Cpt, Dpo, Sft, Training
 from studio.seeing import reading
 from studio.stages import resume, together
 from studio.stages.model import Precision, attention, hybrid_kernels, is_hybrid, on_cuda
@@ -129,8 +130,24 @@ def warmup_steps(recipe: Training, plan: Plan) -> int:
     return int(recipe.warmup * plan.steps)
 
 
+def token_cost(recipe: Training, model: Any) -> float:
+    """FLOPs of a token, by ``peak.flops_a_token``; 0 where only some of the weights work on each (a mixture of experts)."""
+    config = model.config
+    if any(getattr(config, name, 0) for name in ("num_experts", "num_local_experts", "n_routed_experts")):
+        return 0.0
+    sizes = {True: 0, False: 0}
+    for parameter in model.parameters():
+        kept = getattr(parameter, "quant_state", None)  # four bits lie packed, two in a byte
+        sizes[bool(parameter.requires_grad)] += prod(kept.shape) if kept is not None else parameter.numel()
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings()
+    if head is None or head.weight is not embedding:  # then looked up, never multiplied
+        sizes[bool(embedding.requires_grad)] -= embedding.numel()
+    return peak.flops_a_token(sizes[False], sizes[True], references=isinstance(recipe, Dpo))
+
+
 def planned_facts(recipe: Training, plan: Plan, model: Any, parameters: int, precision: Precision) -> dict[str, Any]:
     """For the ``plan`` event: the arithmetic, what of the model learns, and what a reading of the run must know."""
+    flops = token_cost(recipe, model) if on_cuda() and (precision.autocast or precision.weights == "bfloat16") else 0.0
     return {
         **plan.facts(),
         "warmup_steps": warmup_steps(recipe, plan),
@@ -139,6 +156,7 @@ def planned_facts(recipe: Training, plan: Plan, model: Any, parameters: int, pre
         "parameters": parameters,
         "trainable": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         "precision": precision.said,
+        **({"flops_per_token": flops} if flops else {}),
     }
 
 
@@ -242,6 +260,8 @@ class Watched(Trainer):
     stop_after: int
     fingerprint: dict[str, Any]
     probing: Probing | None = None
+    flops_a_token = 0.0
+    """0: not known, or not in bf16 on a GPU."""
 
     def measure(self, model: Any, inputs: Any) -> tuple[dict[str, float], int]:
         """Sums over one batch of validation rows, ``loss`` among them, and over how many tokens or pairs."""
@@ -385,6 +405,8 @@ class Watch(TrainerCallback):
         self.tokens_before = 0
         self.saving_now = False
         """Whether someone asked for a state and a checkpoint at this step."""
+        self.flops = self.trainer.flops_a_token
+        self.device = torch.cuda.get_device_name(0) if self.flops else ""
         self.ended = ""
         """Why the training ends at this step, before its plan; empty while it does not."""
 
@@ -423,7 +445,8 @@ class Watch(TrainerCallback):
         step_tokens, self.tokens_before = seen - self.tokens_before, seen
         self.trainer.counted.tokens += step_tokens
         self.trainer.counted.losses.append(loss)
-        seconds = max(time.monotonic() - self.step_began, 1e-9)
+        rate = step_tokens / max(time.monotonic() - self.step_began, 1e-9)
+        used = peak.utilisation(rate, self.flops, self.device, self.plan.devices)
         self.story.event(
             "step",
             step=state.global_step,
@@ -432,7 +455,8 @@ class Watch(TrainerCallback):
             learning_rate=float(logs["learning_rate"]),
             grad_norm=grad_norm,
             tokens=self.trainer.counted.tokens,
-            tokens_per_s=round(step_tokens / seconds, 2),
+            tokens_per_s=round(rate, 2),
+            **({"mfu": round(used, 4)} if used is not None else {}),
             **{name: float(logs[key]) for name, key in REWARDS.items() if key in logs},
         )
         self.story.status(step=state.global_step, steps=self.plan.steps, now=state.global_step == self.plan.steps)
@@ -537,6 +561,7 @@ def train_texts(
     train_rows: Any,
     val_rows: Any,
     write_checkpoint: Any,
+    flops: float,
     probing: Probing | None = None,
 ) -> Progress:
     """Train on single texts, packed or not; see ``train``."""
@@ -556,11 +581,11 @@ def train_texts(
     if settings.fsdp and not trainer.is_fsdp_enabled:
         raise StudioError("The weights were not spread over the devices as the recipe's sharded = true wants; set it to false, or devices to 1.")
     trainer.probing = probing
-    return train(trainer, run, story, wish, recipe, plan, precision, write_checkpoint)
+    return train(trainer, run, story, wish, recipe, plan, precision, write_checkpoint, flops)
 
 
 def train(
-    trainer: Watched, run: Path, story: Story, wish: StopWish, recipe: Training, plan: Plan, precision: Precision, write_checkpoint: Any
+    trainer: Watched, run: Path, story: Story, wish: StopWish, recipe: Training, plan: Plan, precision: Precision, write_checkpoint: Any, flops: float
 ) -> Progress:
     """Train to the end of the plan or to a wish to stop. Resumes from the newest whole state by itself.
 
@@ -571,7 +596,7 @@ def train(
     trainer.remove_callback(ProgressCallback)
     trainer.story, trainer.wish, trainer.plan, trainer.run = story, wish, plan, run
     trainer.keep_states, trainer.stop_after = recipe.keep_states, recipe.stop_after
-    trainer.counted = Counted()
+    trainer.counted, trainer.flops_a_token = Counted(), flops
     if getattr(recipe, "method", "") == "qlora":
         model: Any = trainer.model
         for parameter in model.parameters():

@@ -30,7 +30,7 @@ def wen(tmp_path: Path, pocket: Path, monkeypatch: pytest.MonkeyPatch) -> Person
     monkeypatch.setattr(control, "kick", lambda: None)
     monkeypatch.setenv("STUDIO_IGNORE_DISK", "1")
     persona = create("Wen", str(pocket), parent=tmp_path)
-    snapshot(persona, 12)
+    snapshot(persona, 6)
     return persona
 
 
@@ -51,15 +51,15 @@ def test_reproduced_extended_and_compared(wen: Persona) -> None:
     (first.path / SAVE).write_text("")  # what `studio runs save` leaves, there from the first step on
     first = ended(first)
     assert first.status.checkpoints == ["sft-1-s1", "sft-1-e1"] and not (first.path / SAVE).exists()
-    assert events(first.path, "saved")[0]["step"] == 1 and [e["step"] for e in events(first.path, "eval")] == [0, 1, 6]
+    assert events(first.path, "saved")[0]["step"] == 1 and [e["step"] for e in events(first.path, "eval")] == [0, 1, 3]
 
     told = {outcome.name: outcome for outcome in outcomes(first)}
-    assert told["steps"].planned == told["steps"].measured == 6 and told["memory"].planned > 0.5 * told["memory"].measured > 0
-    snapshot(wen, 9)  # material goes on; the run does not care
+    assert told["steps"].planned == told["steps"].measured == 3 and told["memory"].planned > 0.5 * told["memory"].measured > 0
+    snapshot(wen, 4)  # material goes on; the run does not care
     (wen.recipes).mkdir(exist_ok=True)
     (wen.recipes / "sft.toml").write_text("learning_rate = 5e-3\n")
     same = ended(again.reproduce(wen, "sft-1-e1"))
-    assert losses(same.path) == losses(first.path) and len(losses(same.path)) == 6
+    assert losses(same.path) == losses(first.path) and len(losses(same.path)) == 3
     assert events(same.path, "eval")[-1]["val_loss"] == events(first.path, "eval")[-1]["val_loss"]
     found = compare([first, same])
     assert found.recipe == [] and found.weights == "the same to the byte" and found.runs == ["sft-1", "sft-2"]
@@ -69,7 +69,7 @@ def test_reproduced_extended_and_compared(wen: Persona) -> None:
     found = compare([first, more])
     assert [(line.name, line.values) for line in found.recipe] == [("seed", ["17", "18"]), ("parent", ["base", "sft-1-e1"])]
     results = {line.name: line.values for line in found.results}
-    assert results["steps"] == ["6 of 6", "6 of 6"] and float(results["validation at last"][1]) < float(results["validation at last"][0])
+    assert results["steps"] == ["3 of 3", "3 of 3"] and float(results["validation at last"][1]) < float(results["validation at last"][0])
     assert found.weights == "different"
 
     # A run that still goes on is waited for; one that made nothing cannot be extended.

@@ -1,4 +1,4 @@
-"""Bases that carry a state from token to token (Qwen3.5): packing would leak, so it is not done."""
+"""Bases that carry a state from token to token (Qwen3.5): packing would leak, so it is not done (``test_families`` says so)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 
 from studio.checkpoints.templates import template_for
 from studio.stages import pairs
-from studio.stages.model import TOKENIZER_FILES, is_hybrid, load_adapter, load_model, load_transformers_tokenizer
+from studio.stages.model import TOKENIZER_FILES, load_adapter, load_model, load_transformers_tokenizer
 
-from .conftest import MakeRun, done, events, losses, preference
+from .conftest import MakeRun, done, events, preference
 from .test_preference import margins
 
 
@@ -45,18 +45,6 @@ def hybrid(pocket: Path, tmp_path: Path) -> Path:
         if (pocket / name).is_file():
             shutil.copyfile(pocket / name, folder / name)
     return folder
-
-
-def test_a_hybrid_trains_unpacked_and_says_so(make_run: MakeRun, hybrid: Path) -> None:
-    assert is_hybrid(hybrid)
-    run = make_run("cpt", micro_batch=2)
-    inputs = json.loads((run / "inputs.json").read_text()) | {"parent_path": str(hybrid), "weights_path": str(hybrid)}
-    (run / "inputs.json").write_text(json.dumps(inputs))
-    done(run)
-    assert events(run, "warning")[0]["text"].startswith("Packing is off")
-    assert events(run, "plan")[0]["packed"] is False and events(run, "plan")[0]["micro_batch"] == 2
-    assert losses(run)[-1][1] < losses(run)[0][1]
-    assert load_model(run.parent.parent / "checkpoints" / "cpt-1-e1", "float32", "sdpa", trust=False).config.layer_types[0] == "linear_attention"
 
 
 def test_a_hybrid_takes_an_adapter_on_all_its_layers(make_run: MakeRun, hybrid: Path) -> None:

@@ -26,8 +26,8 @@ def with_probes(run: Path, probes: list[dict[str, Any]]) -> Path:
 
 
 def test_probes_tell_of_a_learning_by_heart(make_run: MakeRun) -> None:
-    """Four lines read sixty times: she goes on as they do, finds the right answer, and is no wiser about the lines she never saw."""
-    lines = [{"text": " ".join(row["text"].split()[:14])} for row in lore(4)]
+    """Two lines read forty times: she goes on as they do, finds the right answer, and is no wiser about the lines she never saw."""
+    lines = [{"text": " ".join(row["text"].split()[:14])} for row in lore(2)]
     words = [row["text"].split() for row in lines]
     probes: list[dict[str, Any]] = [
         {"id": "o1", "kind": "open", "prompt": " ".join(words[0][:6])},
@@ -35,7 +35,8 @@ def test_probes_tell_of_a_learning_by_heart(make_run: MakeRun) -> None:
         {"id": "c1", "kind": "cloze", "prompt": " ".join(words[1][:6]), "answer": " ".join(words[1][6:9]), "wrong": ["of the", "no more than that"]},
     ]
     run = with_probes(
-        make_run("cpt", train=lines * 60, val=lore(8)[4:], packing=False, learning_rate=2e-3, batch=4, probes=4, probe_tokens=16), probes
+        make_run("cpt", train=lines * 40, val=lore(8)[4:], packing=False, learning_rate=2e-3, batch=2, micro_batch=2, probes=4, probe_tokens=16),
+        probes,
     )
     done(run)
     told = events(run, "probes")
@@ -57,7 +58,7 @@ def test_probes_change_nothing_and_say_what_the_checkpoint_says(make_run: MakeRu
         {"id": "o1", "kind": "open", "prompt": "Who are you?"},
         {"id": "o2", "kind": "open", "prompt": "And then, what happened?"},
     ]
-    settings: dict[str, Any] = {"rank": 4, "alpha": 8, "dropout": 0.1, "train": dialogue(8), "val": dialogue(12)[8:], "length": 96}
+    settings: dict[str, Any] = {"rank": 4, "alpha": 8, "dropout": 0.1, "train": dialogue(4), "val": dialogue(7)[4:], "length": 96}
     run = with_probes(make_run("sft", **settings, probes=4, probe_tokens=6), probes)
     done(run)
     plain = make_run("sft", "sft-2", **settings, probes=0)
@@ -82,7 +83,7 @@ def test_probes_change_nothing_and_say_what_the_checkpoint_says(make_run: MakeRu
 
 
 def test_bad_probes_are_said_and_nothing_is_lost(make_run: MakeRun) -> None:
-    run = make_run("cpt", train=lore(6), probes=2, probe_tokens=4)
+    run = make_run("cpt", train=lore(2), probes=2, probe_tokens=4)
     (run.parent.parent / "probes.jsonl").write_text('{"id": "x"}\n')
     done(run)
     assert "No probes are put in this run" in events(run, "warning")[0]["text"]

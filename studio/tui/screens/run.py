@@ -141,6 +141,8 @@ def numbers(told: Told, run: Run) -> list[Span]:
         )
     if told.last.get("tokens_per_s"):
         parts.append([(f"{float(told.last['tokens_per_s']):,.0f}", "plain"), (" tok/s", "muted")])
+    if isinstance(told.last.get("mfu"), int | float):
+        parts.append([("mfu ", "muted"), (f"{float(told.last['mfu']):.0%}", "plain")])
     if told.last.get("learning_rate") is not None:
         parts.append([("lr ", "muted"), (f"{float(told.last['learning_rate']):.1e}", "plain")])
     if run.status.state == RUNNING and (left := told.remaining()) is not None:
