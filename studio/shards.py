@@ -7,7 +7,7 @@ byte for byte.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,8 +55,8 @@ def read_rows(folder: Path, kind: type[T]) -> Iterator[T]:
                     raise StudioError(f"{shard}:{number}: this row is damaged ({error}); delete the line or restore the file.") from error
 
 
-def append_rows(folder: Path, new: Collection[Any]) -> None:
-    """Fill the last shard, then write further ones; each atomically."""
+def append_rows(folder: Path, new: Collection[Any], tell: Callable[[int], None] = lambda done: None) -> None:
+    """Fill the last shard, then write further ones; each atomically. ``tell`` gets how many rows are written."""
     if not new:
         return
     existing = shards(folder)
@@ -65,9 +65,11 @@ def append_rows(folder: Path, new: Collection[Any]) -> None:
     if not existing or len(kept) >= SHARD_ROWS:
         number, kept = number + 1, []
     waiting = [msgspec.json.encode(row) for row in new]
-    while waiting:
-        room = SHARD_ROWS - len(kept)
-        kept, waiting = kept + waiting[:room], waiting[room:]
+    done = 0
+    while done < len(waiting):
+        some = waiting[done : done + SHARD_ROWS - len(kept)]
+        kept, done = kept + some, done + len(some)
+        tell(done)
         write_atomic(folder / f"{number:04}.jsonl", b"\n".join(kept) + b"\n")
         number, kept = number + 1, []
 

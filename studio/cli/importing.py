@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from studio.cli import output
+from studio.cli.ticker import Ticker
 from studio.dialogue.adding import add as add_files
 from studio.dialogue.importers.base import Asked, ImportReport
 from studio.dialogue.importers.casting import WhoIsWho
@@ -34,7 +35,8 @@ def add(arguments: Namespace, persona: Persona) -> int:
         arguments.choices,
     )
     try:
-        report = add_files(persona, [Path(path) for path in arguments.paths], asked, arguments.dry_run)
+        with Ticker(arguments.json) as progress:
+            report = add_files(persona, [Path(path) for path in arguments.paths], asked, arguments.dry_run, progress)
     except WhoIsWho as who:
         if arguments.json:
             output.json({"asked": "character", "speakers": {speaker.name: speaker.count for speaker in who.speakers}, "why": str(who)})

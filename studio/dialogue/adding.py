@@ -3,42 +3,51 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from studio.decoding import keep_original
 from studio.dialogue.formats import BadRow, Message, mend
 from studio.dialogue.importers.base import Asked, Choice, ImportReport, Taken
 from studio.dialogue.importers.casting import Cast, cast
 from studio.dialogue.importers.cutting import Cut, Cutter, chats
-from studio.dialogue.importers.reading import Original, take
+from studio.dialogue.importers.reading import Original, Progress, take
 from studio.dialogue.importers.registry import NAMES
 from studio.dialogue.importers.whatsapp import ORDERS
-from studio.dialogue.store import Row, row_id, rows
-from studio.errors import UsageError
+from studio.dialogue.store import Row, row_id, rows, shards
+from studio.errors import StudioError, UsageError
 from studio.files import append_line
 from studio.persona.folder import Persona
 from studio.preference import store as preference
 from studio.preference.store import Pair
-from studio.shards import append_rows
+from studio.shards import SHARD_ROWS, append_rows
 
 CHOICES = ("first", "last", "longest")
 PREVIEWED = 5
 """Rows a dry run shows."""
 
+T = TypeVar("T")
 
-def add(persona: Persona, paths: list[Path], asked: Asked | None = None, dry_run: bool = False) -> ImportReport:
+
+def add(
+    persona: Persona, paths: list[Path], asked: Asked | None = None, dry_run: bool = False, progress: Progress = lambda what, done, whole: None
+) -> ImportReport:
     """Add what these files and folders hold; what is here already is dropped as a duplicate. A dry run writes nothing.
+
+    What ``progress`` raises ends it with nothing written; once the writing has begun, it is only told.
 
     WhoIsWho, AmbiguousDates or AmbiguousFormat where the files leave open what ``asked`` does not say; nothing is added then.
     """
     asked = asked or Asked()
     _check(asked)
     roles = dict.fromkeys(asked.me, "user") | dict.fromkeys(asked.character, "assistant")
-    taken, originals = take(paths, asked, roles)
+    taken, originals = take(paths, asked, roles, progress)
     character = persona.manifest.character
     said = [part.file for part in taken.report.parts if part.unit == "message"]
     where = said[0] if len(said) == 1 else f"{len(said):,} files"
-    adding = _Adding(persona, taken, cast(taken.speakers, asked, character.name, character.user, where) if _speaks(taken) else None)
+    adding = _Adding(persona, taken, cast(taken.speakers, asked, character.name, character.user, where) if _speaks(taken) else None, progress)
     with persona.exclusive():
         adding.compare()
         adding.take_records()
@@ -72,8 +81,8 @@ def _speaks(taken: Taken) -> bool:
 class _Adding:
     """What is new, gathered."""
 
-    def __init__(self, persona: Persona, taken: Taken, roles: Cast | None) -> None:
-        self.persona, self.taken, self.cast = persona, taken, roles
+    def __init__(self, persona: Persona, taken: Taken, roles: Cast | None, progress: Progress) -> None:
+        self.persona, self.taken, self.cast, self.progress = persona, taken, roles, progress
         self.report = taken.report
         self.new: list[Row] = []
         self.pairs: list[Pair] = []
@@ -82,8 +91,16 @@ class _Adding:
         self.again: dict[int, set[int]] = {}
 
     def compare(self) -> None:
-        self.present = {row.id for row in rows(self.persona)}
+        here = SHARD_ROWS * len(shards(self.persona))
+        self.present = {row.id for row in self._told(rows(self.persona), "rows that are here already", here)}
         self.known_pairs = {pair.id for pair in preference.rows(self.persona)} if self._may_pair() else set()
+
+    def _told(self, things: Iterable[T], what: str, whole: int) -> Iterator[T]:
+        """The same things, with a word on the progress now and then."""
+        for done, thing in enumerate(things):
+            if done % 500 == 0:
+                self.progress(what, done, whole)
+            yield thing
 
     def _may_pair(self) -> bool:
         return bool(self.taken.choices) or any(said.passed_over for scene in self.taken.scenes for said in scene.said)
@@ -99,7 +116,7 @@ class _Adding:
         return True
 
     def take_records(self) -> None:
-        for record in self.taken.records:
+        for record in self._told(self.taken.records, "rows compared", len(self.taken.records)):
             part = self.report.parts[record.source]
             try:
                 messages = mend(record.messages, part.changed)
@@ -124,8 +141,13 @@ class _Adding:
         character = self.persona.manifest.character
         names = {key: speaker.name for key, speaker in speakers.items()}
         cutter = Cutter(self.report, self.cast, asked, names, character.name, character.user)
+        whole = sum(len(scene.said) for scene in self.taken.scenes)
+        cut = 0
         for chat in chats(self.taken.scenes, self.report):
-            for found in cutter.cut(chat):
+            for number, found in enumerate(cutter.cut(chat)):
+                if number % 100 == 0:
+                    self.progress("messages cut into rows", cut, whole)
+                cut += len(found.said) if isinstance(found, Cut) else 0
                 if isinstance(found, Cut):
                     self._take_cut(found)
                 else:
@@ -172,5 +194,11 @@ def _write(persona: Persona, adding: _Adding, originals: list[Original | None]) 
         kept = keep_original(persona.sources, Path(original.name), original.raw)
         entry = {"kind": "dialogue", "original": kept, "from": str(original.path), "rows": part.kept}
         append_line(persona.sources / "index.jsonl", entry | ({"pairs": part.pairs} if part.pairs else {}))
-    append_rows(persona.dialogue, adding.new)
+
+    def tell(done: int) -> None:
+        # Half of it must not stay behind: who wants to stop now is not heard.
+        with suppress(StudioError):
+            adding.progress("rows being written", done, len(adding.new))
+
+    append_rows(persona.dialogue, adding.new, tell)
     preference.append(persona, adding.pairs)

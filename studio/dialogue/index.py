@@ -195,6 +195,11 @@ class Index:
 
         return self._guarded(look)
 
+    def timed(self) -> int:
+        """Rows that know when they were said."""
+        found: int = self._guarded(lambda: self._open().execute("SELECT count(*) FROM row WHERE time <> ''").fetchone()[0])
+        return found
+
     def flagged_by(self, checks: Iterable[str]) -> dict[str, tuple[list[int], int]]:
         """For each check the keys of the rows it flagged that still say the same, in order, and how many of these are rejected."""
 

@@ -41,9 +41,13 @@ class Paths(Suggester):
 
 
 def complete(value: str) -> str | None:
-    """The first path that begins with ``value``, folders with a slash; None without one."""
+    """The first path that begins with ``value``, folders with a slash; None without one. Of several paths the last is completed."""
     if not value:
         return None
+    before, space, last = value.rpartition(" ")
+    if space and last and not os.path.isdir(os.path.dirname(os.path.expanduser(value))):
+        found = complete(last)
+        return f"{before} {found}" if found else None
     folder, _, begun = value.rpartition("/")
     place = Path(os.path.expanduser(folder or ("/" if value.startswith("/") else ".")))
     try:

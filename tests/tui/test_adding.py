@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
+import pytest
 from textual.widgets import Input
 
+from studio.dialogue.index import Progress
 from studio.dialogue.store import rows
 from studio.persona.folder import Persona
 from studio.tui.app import StudioApp
+from studio.tui.dialogs import Ask, complete
+from studio.tui.screens.dialogue import DialogueScreen
+from studio.tui.screens.material import paths_of
+from studio.tui.table import Table
 
 from .places import press, said, screen_text, settled, type_text
 from .test_hostile_text import EVIL, assert_harmless
@@ -86,3 +93,73 @@ async def test_names_and_messages_of_a_chat_are_data(persona: Persona, tmp_path:
         assert_harmless(app)
         await press(pilot, "pagedown")
         assert_harmless(app)
+
+
+def many(tmp_path: Path, name: str, number: int) -> Path:
+    path = tmp_path / name
+    rows_of_it = ([{"role": "user", "content": f"{name} {n}?"}, {"role": "assistant", "content": f"Answer {n} of {name}."}] for n in range(number))
+    path.write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in rows_of_it))
+    return path
+
+
+async def test_adding_tells_how_far_it_is_and_stops_with_nothing_written(persona: Persona, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = many(tmp_path, "many.jsonl", 1200)
+    before = {file: file.read_bytes() for file in persona.root.rglob("*") if file.is_file() and ".studio" not in file.parts}
+    began, go_on = threading.Event(), threading.Event()
+    told = DialogueScreen._progress
+
+    def held(self: DialogueScreen, stop: threading.Event, doing: str = "", stops: bool = True) -> Progress:
+        tell = told(self, stop, doing, stops)
+
+        def progress(what: str, done: int, whole: int) -> None:
+            tell(what, done, whole)
+            if doing and done and not began.is_set():
+                began.set()
+                assert go_on.wait(20)
+
+        return progress
+
+    monkeypatch.setattr(DialogueScreen, "_progress", held)
+    app = StudioApp(persona)
+    async with app.run_test(size=(110, 30)) as pilot:
+        await settled(pilot)
+        await press(pilot, "3", "a")
+        await type_text(pilot, str(path))
+        await pilot.press("enter")
+        while not began.is_set():
+            await pilot.pause(0.01)
+        for _ in range(100):
+            await pilot.pause(0.01)
+            if "%" in screen_text(app):
+                break
+        text = screen_text(app)
+        assert "… Looking into many.jsonl · many.jsonl, 256 read: 21 %   Escape stops" in text
+        await pilot.press("down", "a")
+        await pilot.pause()
+        assert app.screen.query_one(Table).cursor == 1 and "Work is going on" in said(app), "keys answer meanwhile"
+        await pilot.press("escape")
+        go_on.set()
+        await settled(pilot)
+        assert "Stopped; nothing was added." in said(app) and "40 conversations" in screen_text(app)
+        after = {file: file.read_bytes() for file in persona.root.rglob("*") if file.is_file() and ".studio" not in file.parts}
+        assert after == before
+        await press(pilot, "a")
+        await type_text(pilot, str(path))
+        assert "1,240 conversations" in await press(pilot, "enter")
+    assert not app.crash
+
+
+async def test_several_paths_are_added_at_once(persona: Persona, tmp_path: Path) -> None:
+    (tmp_path / "in there").mkdir()
+    one, two = many(tmp_path, "one.jsonl", 3), many(tmp_path / "in there", "two.jsonl", 4)
+    assert paths_of(f' {one} "{two}"') == [one, two] and paths_of(str(two)) == [two] == paths_of(f" {two} ")
+    assert complete(f"{one} {tmp_path}/on") == f"{one} {one}" and complete(f"{tmp_path}/in there/t") == str(two)
+    app = StudioApp(persona)
+    async with app.run_test(size=(110, 30)) as pilot:
+        await settled(pilot)
+        await press(pilot, "3", "a")
+        app.screen.query_one(Input).value = f'{one} "{two}" {tmp_path}/none'
+        await press(pilot, "enter")
+        assert isinstance(app.screen, Ask), "one of them does not exist: nothing is added"
+        app.screen.query_one(Input).value = f'{one} "{two}"'
+        assert "47 conversations" in await press(pilot, "enter")

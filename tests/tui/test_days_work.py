@@ -346,7 +346,7 @@ async def test_two_apps_on_one_folder(persona: Persona, tmp_path: Path) -> None:
             await press(two, "4")
         await press(one, "1", "3")
         assert "41 conversations" in screen_text(first) and "dialogue-" in screen_text(first)
-        await press(one, "b")
+        await press(one, "b", "enter")
         assert "The dialogue is frozen" in screen_text(first)
     assert len(all_snapshots(persona, "dialogue")) == 2
 

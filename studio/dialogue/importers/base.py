@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from codecs import getincrementaldecoder
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import PurePath
@@ -27,6 +27,8 @@ PIECE = 1 << 20
 MOST_FAULTS = 1000
 """Places remembered for one reason of one file; the count goes on."""
 
+BREATH = 256
+"""Records or messages between two words on the progress."""
 MOST_NAMES = 50
 """Names of one id that are remembered."""
 
@@ -330,8 +332,10 @@ def raw_dict(raw: msgspec.Raw | bytes | None) -> dict[str, msgspec.Raw]:
 class Intake:
     """One file's way into what is taken: counts, drops and messages, with the file's own place in the report."""
 
-    def __init__(self, taken: Taken, file: File, format_: str, unit: str) -> None:
-        self.taken, self.file = taken, file
+    def __init__(self, taken: Taken, file: File, format_: str, unit: str, tell: Callable[[int, int], None] = lambda number, line: None) -> None:
+        self.taken, self.file, self.tell = taken, file, tell
+        """``tell`` gets, now and then, how many records or messages were taken and the line of the last; what it raises ends the reading."""
+        self.met = 0
         self.source = len(taken.report.parts)
         self.part = Part(file.shown, format_, unit)
         taken.report.parts.append(self.part)
@@ -345,7 +349,13 @@ class Intake:
     def read(self, count: int = 1) -> None:
         self.part.read += count
 
+    def _meet(self, line: int) -> None:
+        self.met += 1
+        if self.met % BREATH == 0:
+            self.tell(self.met, line)
+
     def drop(self, reason: str, line: int, what: str = "", count: int = 1) -> None:
+        self._meet(line)
         self.taken.report.drop_from(self.part, reason, line, what or reason, count)
 
     def refuse(self, reason: str, what: str, line: int = 0) -> None:
@@ -379,9 +389,11 @@ class Intake:
         return said
 
     def record(self, messages: list[Message], line: int, time: str = "", ids: Iterable[str] = ()) -> None:
+        self._meet(line)
         self.taken.records.append(Record(messages, self.source, line, time, list(ids)))
 
     def choice(self, pair: Pair, records: list[int]) -> None:
+        self._meet(records[-1] if records else 0)
         self.taken.choices.append(Choice(pair, self.source, records))
 
     def said(self, speaker: str, text: str, line: int, at: float = -1.0, id_: str = "") -> Said | None:
@@ -396,6 +408,7 @@ class Intake:
         if not speaker:
             self.drop("no speaker", line, "it is not said who speaks")
             return None
+        self._meet(line)
         self.taken.speakers[speaker].count += 1
         return Said(speaker, cleaned, self.source, line, at, id_)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from studio.decoding import UndecodableText, walk
 from studio.dialogue.importers.base import Asked, File, ImportReport, Intake, Taken
 from studio.dialogue.importers.registry import NAMES, ROWS, Format, by_name, detect
 from studio.errors import StudioError
+from studio.text import one_line
 
 JSON = (".json", ".jsonl", ".ndjson")
 SUFFIXES = (*JSON, ".txt", ".md", ".csv", ".tsv", ".log")
@@ -35,13 +36,54 @@ class Original:
         self.name, self.path, self.raw = name, path, raw
 
 
-def take(paths: list[Path], asked: Asked, roles: dict[str, str]) -> tuple[Taken, list[Original | None]]:
+Progress = Callable[[str, int, int], None]
+"""Gets what is done, how much of it and of how much. What it raises ends the reading."""
+
+
+class _Telling:
+    """How far the reading is, in bytes of all files; within a file by its lines, where it is read line by line."""
+
+    def __init__(self, files: list[Path], progress: Progress) -> None:
+        self.whole, self.done, self.progress = sum(map(_weight, files)), 0, progress
+
+    def of(self, file: File) -> Callable[[int, int], None]:
+        name = one_line(file.base)[:40]
+        self.progress(name, self.done, self.whole)
+        by_line = file.suffix not in JSON or not (file.is_list or file.document)
+        lines = file.raw.count(b"\n") + 1 if by_line else 0
+
+        def tell(number: int, line: int) -> None:
+            share = min(1.0, line / lines) if lines else 0.0
+            self.progress(f"{name}, {number:,} read", self.done + int(share * len(file.raw)), self.whole)
+
+        return tell
+
+
+def _weight(path: Path) -> int:
+    """Bytes that will be read of it; 0 for what is no dialogue or cannot be opened, which is told later."""
+    try:
+        if path.suffix.lower() == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                return sum(info.file_size for info in archive.infolist() if PurePosixPath(info.filename).suffix.lower() in SUFFIXES)
+        return path.stat().st_size if path.suffix.lower() in SUFFIXES else 0
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return 0
+
+
+def _silent(what: str, done: int, whole: int) -> None:
+    pass
+
+
+def take(paths: list[Path], asked: Asked, roles: dict[str, str], progress: Progress = _silent) -> tuple[Taken, list[Original | None]]:
     """Everything in these files, and the original of each part of the report (None where it was not read)."""
     taken = Taken(ImportReport())
     originals: list[Original | None] = []
-    for path in walk(paths):
+    files = walk(paths)
+    telling = _Telling(files, progress)
+    for path in files:
         for file in _files(path, taken):
-            _take(file, taken, asked, roles)
+            _take(file, taken, asked, roles, telling)
+            telling.done += len(file.raw)
             while len(originals) < len(taken.report.parts):
                 originals.append(None)
             originals[-1] = Original(file.base, path, file.raw)
@@ -140,7 +182,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> 
     return b"".join(pieces)
 
 
-def _take(file: File, taken: Taken, asked: Asked, roles: dict[str, str]) -> None:
+def _take(file: File, taken: Taken, asked: Asked, roles: dict[str, str], telling: _Telling) -> None:
     try:
         encoding = "utf-8" if file.is_utf8 else file.decoded[1]
     except UndecodableText as error:
@@ -162,7 +204,7 @@ def _take(file: File, taken: Taken, asked: Asked, roles: dict[str, str]) -> None
         listed = ", ".join(NAMES)
         Intake(taken, file, "", "file").refuse("unknown format", f"it looks like none of {listed}; say which with --format")
         return
-    into = Intake(taken, file, format_.name, format_.unit)
+    into = Intake(taken, file, format_.name, format_.unit, telling.of(file))
     if encoding != "utf-8":
         into.changed(f"read as {encoding}, stored as UTF-8")
     format_.read(file, into, asked, roles)

@@ -28,60 +28,66 @@ from studio.tui.screens.material import fault_lines, report_lines
 from studio.tui.table import Column, Row, Table
 
 if TYPE_CHECKING:
-    from studio.tui.screens.material import MaterialScreen
+    from studio.dialogue.index import Progress
+    from studio.tui.screens.dialogue import DialogueScreen
 
 ROLES = {"character": "the character", "me": "me, the user", "user": "also the user's side", "out": "left out"}
 FAULTS = 200
 """Places shown below the preview."""
 
 
-def begin(screen: MaterialScreen, path: Path) -> None:
-    """Look into ``path`` and go on as far as nobody has to be asked."""
-    _look(screen, path, Asked())
+def begin(screen: DialogueScreen, paths: list[Path]) -> None:
+    """Look into these files and go on as far as nobody has to be asked."""
+    _look(screen, paths, Asked())
 
 
-def _look(screen: MaterialScreen, path: Path, asked: Asked) -> None:
+def named(paths: Sequence[Path]) -> str:
+    """``chat.txt``, ``3 paths``."""
+    return paths[0].name if len(paths) == 1 else f"{len(paths):,} paths"
+
+
+def _look(screen: DialogueScreen, paths: list[Path], asked: Asked) -> None:
     from studio.dialogue.adding import add
 
     persona = screen.persona
 
-    def look() -> ImportReport | StudioError:
+    def look(progress: Progress) -> ImportReport | StudioError:
         try:
-            return add(persona, [path], asked, dry_run=True)
+            return add(persona, paths, asked, dry_run=True, progress=progress)
         except (WhoIsWho, AmbiguousDates, AmbiguousFormat) as question:
             return question
 
     def then(found: ImportReport | StudioError) -> None:
         if isinstance(found, WhoIsWho):
             speakers = [(speaker.name, speaker.count, asked_role(speaker.name, asked)) for speaker in found.speakers]
-            _ask_who(screen, path, asked, speakers, lambda cast: _look(screen, path, cast))
+            _ask_who(screen, paths, asked, speakers, lambda cast: _look(screen, paths, cast))
         elif isinstance(found, AmbiguousDates):
             orders = {"dmy": "day, month, year", "mdy": "month, day, year", "ymd": "year, month, day"}
             choices = [Choice(order, words) for order, words in orders.items()]
-            _choose(screen, f"How are dates like {found.example} meant?", choices, lambda key: _look(screen, path, _with(asked, dates=key)))
+            _choose(screen, f"How are dates like {found.example} meant?", choices, lambda key: _look(screen, paths, _with(asked, dates=key)))
         elif isinstance(found, AmbiguousFormat):
             choices = [Choice(f.name, f.name, f.title) for f in FORMATS if f.name in found.names]
-            _choose(screen, f"{path.name} fits more than one format.", choices, lambda key: _look(screen, path, _with(asked, format=key)))
+            _choose(screen, f"{named(paths)} fits more than one format.", choices, lambda key: _look(screen, paths, _with(asked, format=key)))
         elif isinstance(found, ImportReport) and any(part.unit == "message" for part in found.parts):
-            screen.app.push_screen(AddingScreen(screen, path, asked, found))
+            screen.app.push_screen(AddingScreen(screen, paths, asked, found))
         else:
-            _add(screen, path, asked)
+            _add(screen, paths, asked)
 
-    screen.in_background(look, then)
+    screen.work(f"Looking into {named(paths)}", look, then, "nothing was added")
 
 
 def _with(asked: Asked, **changes: object) -> Asked:
     return msgspec.structs.replace(asked, **changes)
 
 
-def _add(screen: MaterialScreen, path: Path, asked: Asked) -> None:
+def _add(screen: DialogueScreen, paths: list[Path], asked: Asked) -> None:
     from studio.dialogue.adding import add
 
     persona = screen.persona
-    screen.in_background(lambda: add(persona, [path], asked), screen.added)
+    screen.work(f"Adding {named(paths)}", lambda progress: add(persona, paths, asked, progress=progress), screen.added, "nothing was added")
 
 
-def _choose(screen: MaterialScreen, question: str, choices: list[Choice], then: Callable[[str], None]) -> None:
+def _choose(screen: DialogueScreen, question: str, choices: list[Choice], then: Callable[[str], None]) -> None:
     screen.app.push_screen(Choose(question, choices), lambda key: then(key) if key else None)
 
 
@@ -92,13 +98,13 @@ def asked_role(name: str, asked: Asked) -> str:
     return "user"
 
 
-def _ask_who(screen: MaterialScreen, path: Path, asked: Asked, speakers: list[tuple[str, int, str]], then: Callable[[Asked], None]) -> None:
+def _ask_who(screen: DialogueScreen, paths: list[Path], asked: Asked, speakers: list[tuple[str, int, str]], then: Callable[[Asked], None]) -> None:
     def answered(roles: dict[str, str] | None) -> None:
         if roles is not None:
             named = {role: tuple(name for name, given in roles.items() if given == role) for role in ROLES}
             then(_with(asked, character=named["character"], me=named["me"], leave_out=named["out"]))
 
-    screen.app.push_screen(Who(f"Who is who in {path.name}?", speakers), answered)
+    screen.app.push_screen(Who(f"Who is who in {named(paths)}?", speakers), answered)
 
 
 class Who(ModalScreen[dict[str, str] | None]):
@@ -167,12 +173,12 @@ class AddingScreen(StudioScreen):
     rows_of = "adding"
     BINDINGS = bindings_of("adding")
 
-    def __init__(self, over: MaterialScreen, path: Path, asked: Asked, report: ImportReport) -> None:
+    def __init__(self, over: DialogueScreen, paths: list[Path], asked: Asked, report: ImportReport) -> None:
         super().__init__()
-        self.over, self.path, self.asked, self.report = over, path, asked, report
+        self.over, self.paths, self.asked, self.report = over, paths, asked, report
 
     def body(self) -> ComposeResult:
-        yield Static(content([("What would be added from ", "muted"), (self.path.name, "strong"), ("; Enter adds it", "muted")]), classes="line")
+        yield Static(content([("What would be added from ", "muted"), (named(self.paths), "strong"), ("; Enter adds it", "muted")]), classes="line")
         yield Pager(preview_lines(self.report))
 
     def on_mount(self) -> None:
@@ -190,17 +196,17 @@ class AddingScreen(StudioScreen):
 
     def _again(self, asked: Asked) -> None:
         self.app.pop_screen()
-        _look(self.over, self.path, asked)
+        _look(self.over, self.paths, asked)
 
     def action_take(self) -> None:
         if not self.refused("take"):
             self.app.pop_screen()
-            _add(self.over, self.path, self.asked)
+            _add(self.over, self.paths, self.asked)
 
     def action_who(self) -> None:
         if not self.refused("who"):
             speakers = [(name, self.report.speakers[name], role) for name, role in self.report.cast.items()]
-            _ask_who(self.over, self.path, self.asked, speakers, self._again)
+            _ask_who(self.over, self.paths, self.asked, speakers, self._again)
 
     def action_cut(self) -> None:
         now = f"{self.asked.silence:g} {self.asked.burst:g} {self.asked.exchanges}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -26,6 +27,7 @@ from studio.persona.folder import Persona
 from studio.snapshots import Snapshot, all_snapshots
 from studio.text import count
 from studio.tui.actions import bindings_of
+from studio.tui.base import T
 from studio.tui.dialogs import Ask, Choice, Choose, Confirm
 from studio.tui.look import Line, Span, content
 from studio.tui.pager import Pager
@@ -35,6 +37,7 @@ from studio.tui.table import Column, Row, Table
 if TYPE_CHECKING:
     from studio.tui.screens.conversation import ConversationScreen
 
+STOPPED = "Stopped."
 SIDE_BY_SIDE = 132
 """Columns from which on the conversation under the cursor is shown beside the table."""
 
@@ -193,8 +196,12 @@ class DialogueScreen(MaterialScreen):
         self.marked: set[str] = set()
         self.stop = threading.Event()
         """Set: the search that is under way is no longer wanted."""
+        self.working: threading.Event | None = None
+        """Adding or building is under way; set: it is no longer wanted."""
         self.flagged_at = ""
         self.doing = ""
+        self.stops = True
+        """Whether Escape ends what is being done."""
         self.opened: ConversationScreen | None = None
         """The conversation that was read last; coming back, the cursor stands where it was left."""
 
@@ -226,6 +233,8 @@ class DialogueScreen(MaterialScreen):
 
     def on_unmount(self) -> None:
         self.stop.set()
+        if self.working:
+            self.working.set()
 
     # Looking
 
@@ -246,6 +255,8 @@ class DialogueScreen(MaterialScreen):
         self.asked = (wanted, cursor)
         before, asked = self.found, parse(wanted)
         progress = self._progress(stop)
+        if not self.working:
+            self.stops = True
 
         def look() -> Found | None:
             index.refresh(progress)
@@ -258,7 +269,7 @@ class DialogueScreen(MaterialScreen):
             return Found(index.find(asked, progress), index.counts(), all_snapshots(persona, "dialogue"), flags, Editor(persona, index).last())
 
         def show(found: Found | None) -> None:
-            self.doing = ""
+            self.doing = "" if not self.working else self.doing
             if found is None or stop.is_set():
                 return
             same = before is not None and found.keys is before.keys and found.counts is before.counts
@@ -276,20 +287,43 @@ class DialogueScreen(MaterialScreen):
 
         self.in_background(look, show, cannot)
 
-    def _progress(self, stop: threading.Event) -> Progress:
-        """Tells how far a long search is; ends it when it is no longer wanted."""
+    def work(self, what: str, job: Callable[[Progress], T], then: Callable[[T], None], stopped: str) -> None:
+        """Long work that tells how far it is and ends by Escape; ``stopped`` says what became of it then."""
+        self.working, self.doing = threading.Event(), what
+        progress = self._progress(self.working, what)
+        self._summarise()
+
+        def done(result: T) -> None:
+            self.working, self.doing = None, ""
+            self._summarise()
+            then(result)
+
+        def cannot(sentence: str) -> None:
+            self.working, self.doing = None, ""
+            self._summarise()
+            self.say(f"Stopped; {stopped}." if sentence == STOPPED else sentence, bad=sentence != STOPPED)
+
+        self.in_background(lambda: job(progress), done, cannot)
+
+    def _progress(self, stop: threading.Event, doing: str = "", stops: bool = True) -> Progress:
+        """Tells how far long work is; ends it when it is no longer wanted."""
 
         def told(text: str) -> None:
-            self.doing = text
-            self._summarise()
+            if not stop.is_set():
+                self.doing, self.stops = text, stops
+                self._summarise()
 
         tell = self.news(told)
+        before = f"{doing} · " if doing else ""
+        last = 0.0
 
         def progress(what: str, done: int, whole: int) -> None:
+            nonlocal last
             if stop.is_set():
-                raise StudioError("Stopped.")
-            if done:
-                tell(f"{what}: {100 * done // whole}%")
+                raise StudioError(STOPPED)
+            if done and time.monotonic() - last > 0.1:
+                last = time.monotonic()
+                tell(f"{before}{what}: {min(100, 100 * done // whole)} %" if whole else f"{before}{what}: {done:,}")
 
         return progress
 
@@ -311,7 +345,8 @@ class DialogueScreen(MaterialScreen):
         if not self.is_mounted:
             return
         if self.doing:
-            self.query_one("#summary", Static).update(content([(f"… {self.doing}", "accent"), ("   Escape stops", "muted")]))
+            hint = "   Escape stops" if self.stops else ""
+            self.query_one("#summary", Static).update(content([(f"… {self.doing}", "accent"), (hint, "muted")]))
         if self.found is None or self.index is None:
             return
         table = self.query_one(Table)
@@ -387,15 +422,16 @@ class DialogueScreen(MaterialScreen):
 
     # What the shared actions ask
 
-    def begin_adding(self, path: Path) -> None:
+    def begin_adding(self, paths: list[Path]) -> None:
         from studio.tui.screens.adding import begin
 
-        begin(self, path)
+        begin(self, paths)
 
-    def builder(self) -> Callable[[Persona], Snapshot]:
-        from studio.dialogue.build import build
+    def action_build(self) -> None:
+        if not self.refused("build"):
+            from studio.tui.screens.building import begin
 
-        return build
+            begin(self)
 
     def action_check(self) -> None:
         if not self.refused("check"):
@@ -409,6 +445,8 @@ class DialogueScreen(MaterialScreen):
     def why_not(self, action: str) -> str:
         if self.studio.readonly and action in CHANGES:
             return "The app was opened to read only."
+        if self.working and action in ("add", "build"):
+            return "Work is going on: Escape stops it."
         if action == "undo" and self.found is not None:
             return "" if self.found.last else "There is nothing to undo."
         why = super().why_not(action)
@@ -462,7 +500,11 @@ class DialogueScreen(MaterialScreen):
 
     def action_show_all(self) -> None:
         """Stop a search; else take the filter away; else the marks."""
-        if self.doing:
+        if self.working:
+            self.working.set()
+            self.doing, self.stops = "Stopping", False
+            self._summarise()
+        elif self.doing:
             self.stop.set()
             self.doing, self.asked = "", (self.wanted, None)
             self._summarise()
@@ -538,7 +580,7 @@ class DialogueScreen(MaterialScreen):
         cursor = min(table.cursor + (on and not self.marked), max(0, len(table.rows) - 1))
         window, editor = table.rows, Editor(self.persona, self.index)
         before = self.index.layout
-        progress = self._progress(threading.Event())
+        progress = self._progress(threading.Event(), stops=False)
 
         def done(told: str) -> None:
             self.doing = ""

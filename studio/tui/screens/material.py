@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -92,13 +93,14 @@ class MaterialScreen(StudioScreen):
 
         def asked(text: str | None) -> None:
             if text is not None:
-                self.begin_adding(Path(text.strip()).expanduser())
+                self.begin_adding(paths_of(text))
 
-        self.app.push_screen(Ask(f"Add {self.what_to_add}", paths=True, check=_path_problem), asked)
+        hint = "Several are written with a space between, those with spaces in “quotation marks”."
+        self.app.push_screen(Ask(f"Add {self.what_to_add}", hint=hint, paths=True, check=_path_problem), asked)
 
-    def begin_adding(self, path: Path) -> None:
+    def begin_adding(self, paths: list[Path]) -> None:
         persona = self.persona
-        self.in_background(lambda: self.adder()(persona, [path]), self.added)
+        self.in_background(lambda: self.adder()(persona, paths), self.added)
 
     def added(self, report: AddReport) -> None:
         self.refresh_data()
@@ -136,12 +138,23 @@ class MaterialScreen(StudioScreen):
         self.app.push_screen(ReaderScreen([(f"Snapshots of {kind}, the newest first", "strong")], read))
 
 
+def paths_of(text: str) -> list[Path]:
+    """The paths of a line: the whole of it if there is such a file, else split at spaces as a shell would."""
+    whole = Path(text.strip()).expanduser()
+    if whole.exists():
+        return [whole]
+    try:
+        parts = shlex.split(text.replace("“", '"').replace("”", '"'))
+    except ValueError:  # a quotation mark that is not closed
+        parts = text.split()
+    return [Path(part).expanduser() for part in parts]
+
+
 def _path_problem(text: str) -> str:
     if not text.strip():
         return "Give the path of a file or a folder."
-    if not Path(text.strip()).expanduser().exists():
-        return f"{text.strip()} does not exist; Tab completes a path."
-    return ""
+    missing = [path for path in paths_of(text) if not path.exists()]
+    return f"{missing[0]} does not exist; Tab completes a path." if missing else ""
 
 
 def read_or_problem(job: Callable[[], Sequence[Line]]) -> Callable[[], Sequence[Line]]:
