@@ -41,7 +41,7 @@ def serve(arguments: Namespace, persona: Persona) -> None:
 
 
 def _status(arguments: Namespace, persona: Persona) -> None:
-    from studio.engines import giving_way, lines, metrics, servers
+    from studio.engines import filtered, giving_way, lines, metrics, servers
 
     running = servers.running(persona)
     if arguments.lines:
@@ -71,6 +71,8 @@ def _status(arguments: Namespace, persona: Persona) -> None:
         for server in running:
             if server.name in readings:
                 output.say(f"{server.name}: {metrics.said(readings[server.name])}")
+            if server.filtered:
+                output.say(f"{server.name} {filtered.said(filtered.counts(server.path))}.")
         output.say(f"Key: the content of {servers.key_file(running[0])}")
         output.say("Lines to paste into other programs: studio serve status --lines")
     else:
@@ -118,7 +120,7 @@ def _start(arguments: Namespace, persona: Persona, wanted: list[Checkpoint]) -> 
     if arguments.systemd:
         from studio.engines import service
 
-        path, port = service.write_unit(persona, wanted, arguments.engine, arguments.port)
+        path, port = service.write_unit(persona, wanted, arguments.engine, arguments.port, arguments.filter)
         output.say(f"Written: {path} (127.0.0.1:{port}; its key is in {persona.private / 'service.key'})")
         output.say(f"Start it now and at each login:  systemctl --user daemon-reload && systemctl --user enable --now {path.name}")
         output.say("Without a login, from the boot on:  loginctl enable-linger")
@@ -127,18 +129,25 @@ def _start(arguments: Namespace, persona: Persona, wanted: list[Checkpoint]) -> 
     if arguments.stay:
         from studio.engines import service
 
-        service.stay(persona, wanted, arguments.engine, arguments.port, context, output.progress)
+        service.stay(persona, wanted, arguments.engine, arguments.port, context, output.progress, arguments.filter)
         return
-    served, _ = ensure_served(persona, wanted, arguments.engine, output.progress, arguments.port, context)
+    served, _ = ensure_served(persona, wanted, arguments.engine, output.progress, arguments.port, context, arguments.filter)
     unique = list({server.name: server for server in served.values()}.values())
     if arguments.json:
         output.json([described(server) for server in unique])
         return
     for server in unique:
         output.say(f"{', '.join(server.models)} at {server.base_url} (OpenAI API, key in {servers.key_file(server)})")
+        if server.filtered:
+            output.say("It filters what it says, by filter.toml and checks.toml as they are now; reviews and probes start a server of their own.")
     output.say("Lines to paste into other programs: studio serve status --lines. Stop with: studio serve stop")
 
 
 def described(server: Server) -> dict[str, Any]:
-    shown = ("name", "engine", "base_url", "models", "pid", "context", "cache_tokens", "lora_slots")
-    return {name: getattr(server, name) for name in shown}
+    shown = ("name", "engine", "base_url", "models", "pid", "context", "cache_tokens", "lora_slots", "filtered")
+    found = {name: getattr(server, name) for name in shown}
+    if server.filtered:
+        from studio.engines.filtered import counts
+
+        found["taken_out"] = counts(server.path)
+    return found

@@ -22,15 +22,20 @@ KINDS = ("mail", "phone", "ip", "card", "iban", "name")
 REGIONS = ("US", "GB")
 """Whose phone numbers are known without a country code, where nothing else is said."""
 
+CJK = "\u3040-\u30fa\u3400-\u9fff\uac00-\ud7af"
+"""Letters of scripts that write without spaces, as a part of a character class: they end a mail address and begin none."""
+
 _MAIL = re.compile(
-    r"(?<![\w.%+-])[\w.%+-]{1,64}(?:@|\s?[\[(]at[\])]\s?)(?:[\w-]{1,63}(?:\.|\s?[\[(]dot[\])]\s?)){1,5}[^\W\d_]{2,24}(?![\w-])", re.IGNORECASE
+    rf"(?<!(?![{CJK}])[\w.%+-])(?:(?![{CJK}])[\w.%+-]){{1,64}}(?:@|\s?[\[(]at[\])]\s?)"
+    rf"(?:(?:(?![{CJK}])[\w-]){{1,63}}(?:\.|\s?[\[(]dot[\])]\s?)){{1,5}}(?:(?![{CJK}])[^\W\d_]){{2,24}}(?!(?![{CJK}])[\w-])",
+    re.IGNORECASE,
 )
 _RESERVED_MAIL = re.compile(r"(?:@|[)\]]\s?)(?:[\w-]+\.)*(?:example\.(?:com|org|net)|example|test|invalid|localhost)$", re.IGNORECASE)
 
 _IP4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
 _IP6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?(?![\w:])")
 _RESERVED_IP = (IPv4Network("192.0.2.0/24"), IPv4Network("198.51.100.0/24"), IPv4Network("203.0.113.0/24"), IPv6Network("2001:db8::/32"))
-_VERSION = re.compile(r"(?:\bv|version|release|firmware|chapter|section|§)\s*\.?$", re.IGNORECASE)
+VERSION = re.compile(r"(?:\bv|version|release|firmware|chapter|section|§)\s*\.?$", re.IGNORECASE)
 
 _CARD = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")
 _ISSUERS = (
@@ -45,6 +50,8 @@ _ISSUERS = (
 """Beginnings of card numbers and how long these are: Visa, Mastercard, American Express, Diners, JCB, Discover and UnionPay, Maestro."""
 
 _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}(?!\w)", re.IGNORECASE)
+IBAN_BEGUN = re.compile(r"(?=(?<!\w)([A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){0,30}))", re.IGNORECASE)
+"""Wherever an IBAN may be on its way."""
 _IBANS = (
     "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 FI18 FO18 FR27 GB22 GE22 "
     "GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MR27 "
@@ -136,7 +143,7 @@ class Finder:
         if digits or "::" in text:
             for pattern in (_IP4, _IP6):
                 for match in pattern.finditer(text):
-                    if is_address(match[0]) and not _VERSION.search(text[: match.start()]):
+                    if is_address(match[0]) and not VERSION.search(text[: match.start()]):
                         take("ip", *match.span())
         if "phone" in self.kinds and digits and _PHONE_LIKE.search(text):
             for start, stop in self._phones(text):

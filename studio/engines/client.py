@@ -269,6 +269,8 @@ async def score(server: Server, model: str, messages: Sequence[Message], continu
 
 async def score_tokens(server: Server, model: str, messages: Sequence[Message], continuation: str) -> tuple[float, int]:
     """As ``score``, with the number of tokens that were scored."""
+    if server.filtered:
+        raise StudioError(f"{server.name} filters what it says and cannot score a text; start one that does not: studio serve {model}")
     if server.engine == "external":
         raise StudioError("An outside endpoint cannot score a fixed text; serve the checkpoint with the embedded engine or vLLM.")
     before = await _post(server, f"{server.url}/tokenize", {"model": model, "messages": list(messages), "add_generation_prompt": True})

@@ -38,6 +38,8 @@ class Returning(msgspec.Struct):
     key: str
     run: str
     """Folder of the run it gave way to."""
+    filtered: bool = False
+    """Whether it filters what it says."""
 
 
 def _file() -> Path:
@@ -79,6 +81,7 @@ def stop_for(run: Run) -> list[str]:
             context=server.context or servers.CONTEXT,
             key=server.key,
             run=str(run.path),
+            filtered=server.filtered,
         )
         with lock(home() / "locks" / "returning"):
             write_json(_file(), [*returning(), note])
@@ -95,11 +98,11 @@ def bring_back() -> None:
         try:
             root = Path(note.persona)
             persona = Persona(root, load_manifest(root))
-            if any(set(note.checkpoints) <= set(server.models) for server in servers.running(persona)):
+            if any(set(note.checkpoints) <= set(server.models) and server.filtered == note.filtered for server in servers.running(persona)):
                 _forget(note)  # it was never stopped, or somebody has started it by hand
                 continue
             wanted = [get_checkpoint(persona, name) for name in note.checkpoints]
-            started = servers.start(persona, wanted, note.engine, note.port, note.context, key=note.key)
+            started = servers.start(persona, wanted, note.engine, note.port, note.context, key=note.key, filtered=note.filtered)
             if note not in returning():  # whoever it was for has left meanwhile
                 for server in started:
                     servers.stop(server)

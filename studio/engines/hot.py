@@ -37,15 +37,15 @@ def why_not(persona: Persona, server: Server, checkpoint: Checkpoint) -> str:
     return ""
 
 
-def room_for(persona: Persona, checkpoint: Checkpoint) -> Server | None:
-    """A ready server that could take the adapter in."""
-    ready = (server for server in servers.running(persona) if server.state == "ready")
+def room_for(persona: Persona, checkpoint: Checkpoint, filtered: bool = False) -> Server | None:
+    """A ready server that could take the adapter in; ``filtered``: one that filters what it says, else one that does not."""
+    ready = (server for server in servers.running(persona) if server.state == "ready" and server.filtered == filtered)
     return next((server for server in ready if not why_not(persona, server, checkpoint)), None)
 
 
-def add(persona: Persona, checkpoint: Checkpoint) -> Server:
-    """Load an adapter into the running server of its base. StudioError with what keeps it out."""
-    found = [server for server in servers.running(persona) if server.state == "ready"]
+def add(persona: Persona, checkpoint: Checkpoint, filtered: bool | None = None) -> Server:
+    """Load an adapter into the running server of its base, whether it filters or not unless said. StudioError with what keeps it out."""
+    found = [server for server in servers.running(persona) if server.state == "ready" and filtered in (None, server.filtered)]
     if any(checkpoint.id in server.models for server in found if server.engine == "vllm"):
         raise StudioError(f"{checkpoint.id} is served already.")
     if not found:

@@ -28,6 +28,7 @@ from studio.text import one_line
 
 if TYPE_CHECKING:
     from studio.engines import vllm
+    from studio.engines.filtering import Rules
 
 Engine = Literal["embedded", "vllm", "external"]
 
@@ -76,6 +77,8 @@ class Server(msgspec.Struct):
     """Highest rank of these."""
     cache_tokens: int = 0
     """Tokens of conversation it holds together, as it said when it was up; 0 if it did not."""
+    filtered: bool = False
+    """Whether it filters what it says (``filtering``). Its replies are not hers as she is: reviews and probes never use it."""
 
     @property
     def path(self) -> Path:
@@ -130,12 +133,13 @@ def start(
     context: int = CONTEXT,
     gpu_share: float = 0.9,
     key: str = "",
+    filtered: bool = False,
 ) -> list[Server]:
     """Start processes for the checkpoints and return at once; ``wait_ready`` waits for each.
 
     The embedded engine is one process for all; vLLM is one per set of full weights, its adapters with it. ``port`` is for the only (or
-    first) process; ``key`` the one it wants, a new one without it. Raises StudioError if a checkpoint is not on disk, the port is taken,
-    the GPU is leased or vLLM is not built.
+    first) process; ``key`` the one it wants, a new one without it; ``filtered`` has it filter what it says.
+    Raises StudioError if a checkpoint is not on disk, the port is taken, the GPU is leased or vLLM is not built.
     """
     if not checkpoints:
         raise StudioError("Name at least one checkpoint to serve.")
@@ -150,13 +154,14 @@ def start(
                     f"The checkpoint {needed.id} ({needed.name}) is not on this machine; fetch its base with: studio fetch {needed.base}"
                 )
         families.setdefault(root.id, (root, []))[1].append(checkpoint)
+    rules = _rules(persona) if filtered else None
     started: list[Server] = []
     try:
         if engine == "vllm":
             for root, members in families.values():
-                started.append(_start_vllm(persona, root, members, port if not started else None, context, gpu_share, key))
+                started.append(_start_vllm(persona, root, members, port if not started else None, context, gpu_share, key, rules))
         else:
-            started.append(_start_embedded(persona, list(families.values()), port, context, key))
+            started.append(_start_embedded(persona, list(families.values()), port, context, key, rules))
     except BaseException:
         for server in started:
             stop(server)
@@ -164,7 +169,15 @@ def start(
     return started
 
 
-def _start_embedded(persona: Persona, families: list[tuple[Checkpoint, list[Checkpoint]]], port: int | None, context: int, key: str) -> Server:
+def _rules(persona: Persona) -> Rules:
+    from studio.engines.filtering import load_rules
+
+    return load_rules(persona)
+
+
+def _start_embedded(
+    persona: Persona, families: list[tuple[Checkpoint, list[Checkpoint]]], port: int | None, context: int, key: str, rules: Rules | None
+) -> Server:
     models = [
         {
             "id": checkpoint.id,
@@ -186,10 +199,12 @@ def _start_embedded(persona: Persona, families: list[tuple[Checkpoint, list[Chec
         source = str(Path(__file__).parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (source, environment.get("PYTHONPATH", ""))))
         ids = [str(model["id"]) for model in models]
-        return _launch(folder, "embedded", argv, environment, key, number, ids, context)
+        return _launch(folder, "embedded", argv, environment, key, number, ids, context, rules)
 
 
-def _start_vllm(persona: Persona, root: Checkpoint, members: list[Checkpoint], port: int | None, context: int, share: float, key: str) -> Server:
+def _start_vllm(
+    persona: Persona, root: Checkpoint, members: list[Checkpoint], port: int | None, context: int, share: float, key: str, rules: Rules | None
+) -> Server:
     from studio.engines import environment, vllm
 
     serving = environment.require()
@@ -198,9 +213,9 @@ def _start_vllm(persona: Persona, root: Checkpoint, members: list[Checkpoint], p
     with _new_folder(persona, "vllm") as folder:
         number = choose_port(port)
         key = key or secrets.token_urlsafe(32)
-        argv = vllm.prepare(folder, serving, root, adapters, number, planned)
+        argv = vllm.prepare(folder, serving, root, adapters, number, planned, filtered=rules is not None)
         ids = list(dict.fromkeys([*(c.id for c in members), root.id]))
-        server = _launch(folder, "vllm", argv, vllm.variables(serving, folder, key), key, number, ids, planned.context)
+        server = _launch(folder, "vllm", argv, vllm.variables(serving, folder, key), key, number, ids, planned.context, rules)
         server.root, server.lora_slots, server.lora_rank = root.id, planned.slots, planned.rank
         write_json(folder / "server.json", server)
         return server
@@ -259,7 +274,17 @@ def _new_folder(persona: Persona, engine: str) -> Iterator[Path]:
         raise
 
 
-def _launch(folder: Path, engine: Engine, argv: list[str], environment: dict[str, str], key: str, port: int, ids: list[str], context: int) -> Server:
+def _launch(
+    folder: Path,
+    engine: Engine,
+    argv: list[str],
+    environment: dict[str, str],
+    key: str,
+    port: int,
+    ids: list[str],
+    context: int,
+    rules: Rules | None,
+) -> Server:
     """Start the process, holding the GPU's lease where there is a GPU: training waits while anything is served."""
     held = None
     if lease.gpu():
@@ -268,6 +293,9 @@ def _launch(folder: Path, engine: Engine, argv: list[str], environment: dict[str
             raise StudioError("The GPU is in use by a run; wait until it is done, pause or cancel it (studio jobs), or queue it: --then serve.")
     write_atomic(folder / "key", key)
     write_atomic(folder / "log.txt", "")
+    if rules is not None:
+        write_json(folder / "filter.json", rules)
+        environment = environment | {"STUDIO_FILTER": str(folder)}
     try:
         child = processes.detach(argv, folder / "log.txt", environment | {processes.RUN_VARIABLE: str(folder)}, keep=() if held is None else (held,))
     except OSError as error:
@@ -289,6 +317,7 @@ def _launch(folder: Path, engine: Engine, argv: list[str], environment: dict[str
         context=context,
         folder=str(folder),
         run=os.environ.get(processes.RUN_VARIABLE, ""),
+        filtered=rules is not None,
     )
     write_json(folder / "server.json", server)
     return server

@@ -46,10 +46,10 @@ def unit_folder() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
 
 
-def unit_text(persona: Persona, checkpoints: list[Checkpoint], engine: Engine, port: int) -> str:
+def unit_text(persona: Persona, checkpoints: list[Checkpoint], engine: Engine, port: int, filtered: bool = False) -> str:
     """The unit. Words are quoted as systemd reads them (systemd.syntax(7)): in double quotes, ``%`` doubled."""
     command = [sys.executable, "-m", "studio.cli.main", "-p", str(persona.root), "serve", *(c.id for c in checkpoints)]
-    command += ["--engine", engine, "--port", str(port), "--stay"]
+    command += ["--engine", engine, "--port", str(port), "--stay", *(["--filter"] if filtered else [])]
     source = Path(__file__).parents[2]
     return f"""\
 [Unit]
@@ -81,7 +81,7 @@ def _plain(text: str) -> str:
     return re.sub(r"[\x00-\x1f\\%]+", " ", text)
 
 
-def write_unit(persona: Persona, checkpoints: list[Checkpoint], engine: Engine, port: int | None) -> tuple[Path, int]:
+def write_unit(persona: Persona, checkpoints: list[Checkpoint], engine: Engine, port: int | None, filtered: bool = False) -> tuple[Path, int]:
     """Write the unit for serving these checkpoints; its file and its port (a free one is chosen where none is asked for)."""
     if any(c.kind == "external" for c in checkpoints):
         raise StudioError("An outside endpoint is not served from here; name a checkpoint.")
@@ -89,11 +89,19 @@ def write_unit(persona: Persona, checkpoints: list[Checkpoint], engine: Engine, 
     service_key(persona)
     path = unit_folder() / unit_name(persona)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, unit_text(persona, checkpoints, engine, chosen))
+    write_atomic(path, unit_text(persona, checkpoints, engine, chosen, filtered))
     return path, chosen
 
 
-def stay(persona: Persona, checkpoints: list[Checkpoint], engine: Engine, port: int | None, context: int, tell: Callable[[str], None]) -> None:
+def stay(
+    persona: Persona,
+    checkpoints: list[Checkpoint],
+    engine: Engine,
+    port: int | None,
+    context: int,
+    tell: Callable[[str], None],
+    filtered: bool = False,
+) -> None:
     """Serve until SIGTERM or Ctrl+C. StudioError with the cause if a server dies meanwhile; nothing is left of any then."""
     wanted = False
 
@@ -107,7 +115,7 @@ def stay(persona: Persona, checkpoints: list[Checkpoint], engine: Engine, port: 
     for left in servers.running(persona):
         if port and left.port == port:
             servers.stop(left)
-    started = servers.start(persona, checkpoints, engine, port, context, key=service_key(persona))
+    started = servers.start(persona, checkpoints, engine, port, context, key=service_key(persona), filtered=filtered)
     try:
         for server in started:
             _ready(server, tell, lambda: wanted)

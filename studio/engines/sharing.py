@@ -13,11 +13,14 @@ from studio.persona.folder import Persona
 Progress = Callable[[str], None]
 
 
-def served_by(persona: Persona, names: Sequence[str], engine: str = "") -> dict[str, Server]:
-    """A ready server for each checkpoint that has one. One engine for all where one has them all: two engines round differently."""
+def served_by(persona: Persona, names: Sequence[str], engine: str = "", filtered: bool = False) -> dict[str, Server]:
+    """A ready server for each checkpoint that has one. One engine for all where one has them all: two engines round differently.
+
+    Those that filter what they say only if that is asked for: what they say is not what the checkpoint said.
+    """
     engines: dict[str, dict[str, Server]] = {}
     for server in servers.running(persona):
-        if engine in ("", server.engine):
+        if engine in ("", server.engine) and server.filtered == filtered:
             engines.setdefault(server.engine, {}).update({name: server for name in server.models if name in names})
     return max(engines.values(), key=len, default={})
 
@@ -29,6 +32,7 @@ def ensure_served(
     progress: Progress = lambda line: None,
     port: int | None = None,
     context: int = servers.CONTEXT,
+    filtered: bool = False,
 ) -> tuple[dict[str, Server], list[Server]]:
     """A ready server for each checkpoint id, and those of them that were started here. Blocks until they answer.
 
@@ -36,7 +40,7 @@ def ensure_served(
     that was started here runs then.
     """
     outside = {c.id: servers.external(c.path, {c.id: c.name}, name=c.id) for c in wanted if c.kind == "external"}
-    found = served_by(persona, [c.id for c in wanted if c.id not in outside], engine)
+    found = served_by(persona, [c.id for c in wanted if c.id not in outside], engine, filtered)
     missing = [c for c in wanted if c.id not in found and c.id not in outside]
     started: list[Server] = []
     if missing:
@@ -44,13 +48,13 @@ def ensure_served(
         chosen: Engine = "vllm" if "vllm" in (engine, running) else "embedded"
         if chosen == "vllm" and port is None:
             for checkpoint in list(missing):
-                if checkpoint.kind == "adapter" and hot.room_for(persona, checkpoint):
+                if checkpoint.kind == "adapter" and hot.room_for(persona, checkpoint, filtered):
                     progress(f"Loading {checkpoint.id} into the running server of its base")
-                    found[checkpoint.id] = hot.add(persona, checkpoint)
+                    found[checkpoint.id] = hot.add(persona, checkpoint, filtered)
                     missing.remove(checkpoint)
     if missing:
         progress(f"Starting the {chosen} engine")
-        started = servers.start(persona, missing, chosen, port, context)
+        started = servers.start(persona, missing, chosen, port, context, filtered=filtered)
     try:
         for server in started:
             servers.wait_ready(server, progress)

@@ -180,10 +180,20 @@ def _cache_bytes(config: dict[str, Any]) -> int:
     return 2 * max(1, attending) * int(config.get("num_key_value_heads") or heads) * head * 2
 
 
-def prepare(folder: Path, environment: ServingEnvironment, root: Checkpoint, adapters: list[Checkpoint], port: int, planned: ServePlan) -> list[str]:
+def prepare(
+    folder: Path,
+    environment: ServingEnvironment,
+    root: Checkpoint,
+    adapters: list[Checkpoint],
+    port: int,
+    planned: ServePlan,
+    filtered: bool = False,
+) -> list[str]:
     """Write what vLLM is to read into ``folder`` (template, stop tokens) and give its argv."""
     weights = Path(root.path)
     _write_inside(folder / "python")
+    if filtered:
+        _link_studio(folder / "python")
     for file in weights.glob("*.safetensors"):
         _header(file)  # a damaged file is told now and not in half a minute
     template = template_for(weights)
@@ -201,6 +211,8 @@ def prepare(folder: Path, environment: ServingEnvironment, root: Checkpoint, ada
         # A folder with the stop tokens alone: a checkpoint's own sampling defaults stay out of a comparison.
         f"--generation-config={folder / 'generation'}",
         f"--chat-template={folder / 'template.jinja'}",
+        # The last one sees a request first: without the key nothing is read.
+        *(["--middleware=studio_filter.Filtered"] if filtered else []),
         "--middleware=studio_guard.Guard",
     ]
     config = model_config(weights)
@@ -292,6 +304,16 @@ def _write_inside(folder: Path) -> None:
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: studio-inside-vllm\nVersion: 1.0\n", encoding="utf-8")
     (metadata / "entry_points.txt").write_text("[vllm.general_plugins]\nstudio_mend = studio_mend:mend\n", encoding="utf-8")
+
+
+def _link_studio(folder: Path) -> None:
+    """The studio and the library that knows phone numbers, by their names: the filter needs both, vLLM's environment has neither."""
+    import importlib.util
+
+    (folder / "studio").symlink_to(Path(__file__).parents[1])
+    found = importlib.util.find_spec("phonenumbers")
+    if found and found.origin:
+        (folder / "phonenumbers").symlink_to(Path(found.origin).parent)
 
 
 def variables(environment: ServingEnvironment, folder: Path, key: str) -> dict[str, str]:

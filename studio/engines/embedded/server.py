@@ -27,6 +27,7 @@ from starlette.routing import Route
 
 from studio.engines.embedded import protocol
 from studio.engines.embedded.protocol import ChatRequest, CompletionRequest, RefusedError, TokenizeRequest
+from studio.engines.filtered import VARIABLE, Filtered
 from studio.errors import StudioError
 
 if TYPE_CHECKING:
@@ -323,7 +324,10 @@ def main(folder: Path) -> None:
         print(f"ERROR: {sentence}", file=sys.stderr, flush=True)
         os._exit(1)
 
-    settings = uvicorn.Config(build_app(Engine(key), plan, failed), log_level="warning", timeout_graceful_shutdown=1, lifespan="on")
+    app: Any = build_app(Engine(key), plan, failed)
+    if VARIABLE in os.environ:
+        app = Filtered(app)
+    settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, lifespan="on")
     uvicorn.Server(settings).run(sockets=[listener])
     os._exit(0)  # daemon threads may be inside torch, whose exit handlers wait for them
 
