@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from studio import benching, planning
+from studio import benching, peak, planning
 from studio.checkpoints import schemes
 from studio.checkpoints.base import check_tokenizer, context_length, count_parameters, require_base
 from studio.checkpoints.store import all_checkpoints, get_checkpoint, weights_root
@@ -20,10 +20,10 @@ from studio.jobs import control, device
 from studio.jobs.runs import DONE, Inputs, Run, all_runs, read_events, read_run
 from studio.persona.folder import Persona, open_persona
 from studio.recipes.files import from_toml, to_toml
-from studio.recipes.schema import MATERIAL, Ahead, Cpt, Merge, Preference, Quantize, Recipe, Serve, Sft, Texts, Training
+from studio.recipes.schema import MATERIAL, Ahead, Cpt, Dpo, Merge, Preference, Quantize, Recipe, Serve, Sft, Texts, Training
 from studio.seeing.course import course
 from studio.snapshots import Snapshot, latest_snapshot, read_snapshot
-from studio.text import size
+from studio.text import duration, size
 
 PLAN = "plan.json"
 """In a run folder: what it was planned to need."""
@@ -59,9 +59,9 @@ class Plan(msgspec.Struct):
     """Bytes of the checkpoints and trainer states it will write."""
     disk_free: int
     seconds: float | None
-    """From the rate of an earlier run of this stage on this base; None where nothing was measured yet."""
+    """None where nothing is known that it could be reckoned from."""
     seconds_from: str = ""
-    """The run the rate was measured in."""
+    """Where the rate is from, in words; begins with "a guess" where it was not measured with this very recipe here."""
     warnings: list[str] = []
     change: planning.Change | None = None
     """Where it does not fit: the least harmful change with which it does."""
@@ -168,7 +168,7 @@ def plan(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -> P
         _plan_quantizing(persona, planned, recipe, weights)
     elif isinstance(recipe, Cpt | Sft | Preference):
         _plan_training(persona, planned, recipe, snapshot, weights, Path(inputs.data))
-        _plan_time(persona, planned, recipe)
+        _plan_time(persona, planned, recipe, weights)
     if isinstance(recipe, Preference) and planned.steps is not None and planned.steps < FEW_STEPS:
         planned.warnings.append(
             f"{planned.rows:,} pairs make {planned.steps} steps, too few to move her much: vote on more, raise epochs or lower batch."
@@ -305,25 +305,64 @@ def row_sizes(path: Path, changed: int, tokens_a_character: float) -> list[int]:
     return found
 
 
-def _plan_time(persona: Persona, planned: Plan, recipe: Training) -> None:
-    """Time from the measured rate of the newest finished run of this stage on as many parameters."""
+GUESSED_SHARE = 0.3
+"""Of a card's arithmetic, where nothing was measured: between what small models and large ones reach with packing and bf16."""
+
+
+def _plan_time(persona: Persona, planned: Plan, recipe: Cpt | Sft | Preference, weights: Path) -> None:
+    """Time from the rate that a probe measured here, else of the newest finished run like it, else guessed from the card."""
     if planned.steps is None or planned.sequences is None:
         return
+    # What is not packed holds what it holds, not whole sequences.
+    packed = isinstance(recipe, Texts) and recipe.packing
+    tokens = (planned.sequences * recipe.length if packed else planned.tokens or 0) * recipe.epochs
+    rate, planned.seconds_from = _rate(persona, planned, recipe, weights)
+    if rate and tokens:
+        planned.seconds = tokens / rate
+
+
+def _rate(persona: Persona, planned: Plan, recipe: Cpt | Sft | Preference, weights: Path) -> tuple[float, str]:
+    """Tokens a second and where that is from; 0 where nothing is known."""
+    if known := benching.probed(persona.manifest.base, planned.stage, recipe):
+        return known.tokens_per_s, f"{known.steps} steps measured on {known.device}"
+    here, near = benching.device_name() if on_gpu() else "", (0.0, "")
     for run in reversed(all_runs(persona)):
         if run.inputs.stage != planned.stage or run.status.state != DONE:
             continue
-        events = read_events(run.path)
-        facts = next((e for e in events if e["kind"] == "plan"), {})
-        rates = sorted(e["tokens_per_s"] for e in events if e["kind"] == "step" and e.get("tokens_per_s"))
-        if not rates or facts.get("parameters") != planned.parameters:
+        seen = course(read_events(run.path))
+        if not seen.rate or seen.plan.get("parameters") != planned.parameters or (here and seen.started.get("device") != here):
             continue
         past = from_toml(planned.stage, run.recipe_text)
-        if isinstance(past, Training) and (past.length, past.micro_batch) == (recipe.length, recipe.micro_batch):
-            # Pairs are not packed: what is read is what they hold, not whole sequences.
-            tokens = planned.tokens or 0 if isinstance(recipe, Preference) else planned.sequences * recipe.length
-            planned.seconds = tokens * recipe.epochs / rates[len(rates) // 2]
-            planned.seconds_from = run.id
-            return
+        if not isinstance(past, Training):
+            continue
+        if benching.shape_of(past) == benching.shape_of(recipe):
+            return seen.rate, run.id
+        if not near[0] and (past.length, past.micro_batch) == (recipe.length, recipe.micro_batch):
+            near = seen.rate, f"a guess: {run.id}, with other settings"
+    if near[0]:
+        return near
+    shape, learned = planning.shape_of(weights), planned.trainable or 0
+    frozen = 0 if recipe.method == "full" else shape.parameters
+    flops, card = peak.flops_a_token(frozen, learned, references=isinstance(recipe, Dpo)), peak.peak(here)
+    return (GUESSED_SHARE * card / flops, f"a guess: {GUESSED_SHARE:.0%} of what {here} can compute") if card and flops else (0.0, "")
+
+
+def measure(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -> benching.Probed:
+    """The rate of a training here, from a few steps of it on made-up rows as long as its own; kept, and used by every later plan."""
+    if not isinstance(recipe, Training):
+        raise StudioError(f"Only trainings are measured ahead, not {stage}.")
+    inputs = prepare(persona, stage, recipe, parent_id)
+    snapshot = read_snapshot(Path(inputs.data))
+    each = (snapshot.train_tokens or 0) // max(1, snapshot.train_rows)
+    return benching.probe(persona.manifest.base, Path(inputs.weights_path), stage, recipe, max(16, each or 100))
+
+
+def time_said(planned: Plan) -> str:
+    """How long it will take and how that is known, for people."""
+    if not planned.seconds:
+        return "not known before a first run (studio plan --measure tries a few steps)"
+    how = planned.seconds_from
+    return f"about {duration(planned.seconds)} ({how if how.startswith('a guess') else f'at the rate of {how}'})"
 
 
 def start_ahead(persona: Persona, review: str, engine: str) -> Run:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +15,8 @@ import pytest
 from studio import benching
 from studio.errors import StudioError
 from studio.files import write_json
+from studio.jobs import lease
+from studio.recipes.schema import Sft
 
 
 def kept(*timings: benching.Timing) -> None:
@@ -33,13 +41,63 @@ def test_the_fastest_is_picked_among_what_learns_the_same() -> None:
     assert benching.fastest("another", "sft") is None
 
 
-def test_an_option_is_measured_by_the_real_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from studio.stages.pocket import ensure_pocket
+@pytest.mark.parametrize("stage", ["cpt", "sft", "dpo"])
+def test_made_up_rows_are_as_long_as_wanted_and_no_two_alike(stage: str) -> None:
+    for tokens in (20, 100, 1000):
+        made = [str(row) for row in benching.rows(stage, 50, tokens)]
+        assert len(set(made)) == 50
+        words = [sum(word in benching.WORDS for word in re.findall("[a-z]+", row)) for row in made]
+        assert min(words) >= 0.7 * tokens - 3 and max(words) <= tokens
 
-    monkeypatch.setitem(benching.COMMON, "length", 64)
-    monkeypatch.setitem(benching.COMMON, "batch", 2)
-    told: list[str] = []
-    made = benching.measure("pocket", ensure_pocket(), told.append, (("sft", "LoRA", {"rank": 2}),))
-    (good,) = made.timings
-    assert good.tokens_per_s > 0 and good.peak > 1e8 and not good.problem and made.device and "torch" in made.versions
-    assert told == ["1 of 1: sft, LoRA"] and benching.kept() == [made]
+
+STAGE = """
+import json, sys, time
+from pathlib import Path
+run = Path(sys.argv[1])
+recipe = (run / "recipe.toml").read_text()
+assert "epochs = 1.0" in recipe and "probes = 0" in recipe and "rank = 2" in recipe
+for step, rate in enumerate([1.0, 90.0, 110.0, 100.0, 105.0], 1):
+    with (run / "events.jsonl").open("a") as file:
+        file.write(json.dumps({"t": time.time(), "kind": "step", "step": step, "tokens_per_s": rate}) + "\\n")
+    time.sleep(float(sys.argv[2]))
+if sys.argv[2] == "0":
+    sys.exit(0)
+time.sleep(600)
+"""
+
+
+def stage(words: str, pause: str) -> Callable[[Path], subprocess.Popen[bytes]]:
+    """A process that tells of steps as a stage does, and would go on for ten minutes."""
+    return lambda run: subprocess.Popen([sys.executable, "-c", words, str(run), pause], start_new_session=True)
+
+
+def test_a_probe_ends_after_a_few_steps_and_is_kept_for_this_very_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe, processes = Sft(rank=2), []
+
+    def start(run: Path) -> subprocess.Popen[bytes]:
+        processes.append(stage(STAGE, "0.05")(run))
+        return processes[-1]
+
+    assert benching.probed("pocket", "sft", recipe) is None
+    made = benching.probe("pocket", tmp_path, "sft", recipe, 50, start)
+    assert processes[0].returncode == -signal.SIGKILL
+    assert (made.tokens_per_s, made.steps, made.base) == (102.5, 4, "pocket")  # the first step warms up
+    assert benching.probed("pocket", "sft", recipe) == made
+    assert benching.probed("pocket", "sft", Sft(rank=2, epochs=9.0, learning_rate=1e-3)) == made  # nothing that its speed hangs on
+    assert benching.probed("pocket", "sft", Sft(rank=2, length=512)) is None and benching.probed("other", "sft", recipe) is None
+    monkeypatch.setattr(benching, "device_name", lambda: "another card")
+    assert benching.probed("pocket", "sft", recipe) is None
+
+
+def test_a_probe_that_cannot_be_says_why(tmp_path: Path) -> None:
+    broken = """import sys; open(sys.argv[1] + "/result.json", "w").write('{"ok": false, "error": "The memory ran out."}')"""
+    with pytest.raises(StudioError, match=r"could not be measured: The memory ran out\."):
+        benching.probe("pocket", tmp_path, "sft", Sft(), 50, stage(broken, "0"))
+    with pytest.raises(StudioError, match="several devices"):
+        benching.probe("pocket", tmp_path, "sft", Sft(devices=2), 50, stage(STAGE, "0"))
+    held = lease.take(alone=True)
+    assert held is not None
+    with pytest.raises(StudioError, match="taken by a run or a server"):
+        benching.probe("pocket", tmp_path, "sft", Sft(), 50, stage(STAGE, "0"))
+    os.close(held)
+    assert benching.rates() == []

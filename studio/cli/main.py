@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -95,6 +95,9 @@ def _parser() -> ArgumentParser:
         made.add_argument("--fastest", action="store_true", help="take what studio doctor --bench measured to be fastest on this base")
         if name == "train":
             _queue_options(made)
+        else:
+            words = "try a few steps for the time (by itself where a GPU is free and nothing was measured)"
+            made.add_argument("--measure", action=BooleanOptionalAction, default=None, help=words)
     quantize = command("quantize", "Make a checkpoint smaller for serving.")
     quantize.add_argument("checkpoint", metavar="CKPT")
     quantize.add_argument("--scheme", default="", help=", ".join(SCHEMES))

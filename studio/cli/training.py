@@ -18,9 +18,9 @@ from studio.jobs.states import RULE
 from studio.jobs.telling import event_line
 from studio.persona.folder import Persona
 from studio.recipes.files import explained, resolve
-from studio.recipes.schema import Recipe
+from studio.recipes.schema import Recipe, Training
 from studio.seeing import reading
-from studio.text import duration, size
+from studio.text import size
 
 
 def _with_card(arguments: Namespace, persona: Persona) -> None:
@@ -39,6 +39,17 @@ def _recipe(arguments: Namespace, persona: Persona, stage: str) -> Recipe:
 def plan(arguments: Namespace, persona: Persona) -> None:
     recipe = _recipe(arguments, persona, arguments.stage)
     planned = launch.plan(persona, arguments.stage, recipe, arguments.start)
+    guessed = not planned.seconds or planned.seconds_from.startswith("a guess")
+    if arguments.measure or (arguments.measure is None and guessed and launch.on_gpu() and isinstance(recipe, Training)):
+        output.progress("Measuring a few steps …")
+        try:
+            launch.measure(persona, arguments.stage, recipe, arguments.start)
+        except StudioError as error:
+            if arguments.measure:
+                raise
+            planned.notes.append(str(error))
+        else:
+            planned = launch.plan(persona, arguments.stage, recipe, arguments.start)
     if arguments.json:
         output.json({"plan": planned, "recipe": recipe})
         return
@@ -47,8 +58,7 @@ def plan(arguments: Namespace, persona: Persona) -> None:
     facts += [("rows", planned.rows), ("tokens an epoch", planned.tokens), ("sequences an epoch", planned.sequences), ("steps", planned.steps)]
     facts += [("memory, estimated", "")] + [(f"  {part}", size(value)) for part, value in planned.memory.items()]
     facts += [("disk it will write", f"{size(planned.disk)} of {size(planned.disk_free)} free")]
-    measured = f"{duration(planned.seconds)} at the rate measured in {planned.seconds_from}" if planned.seconds else "not known before a first run"
-    facts += [("time", measured)]
+    facts += [("time", launch.time_said(planned))]
     output.table(("", ""), [(name, value) for name, value in facts if value is not None], "lr")
     output.say()
     output.table(("recipe", "", ""), explained(recipe))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from studio import again
+from studio import again, benching
 from studio.errors import StudioError
+from studio.files import write_json
 from studio.jobs import control
 from studio.jobs.runs import DONE, RUNNING, Run, get_run, read_run, update_status
 from studio.jobs.states import SAVE
-from studio.launch import outcomes, start
+from studio.launch import measure, outcomes, plan, start, time_said
 from studio.persona.folder import Persona, create
 from studio.recipes.files import resolve
+from studio.recipes.schema import Training
 from studio.seeing.compare import compare
 from studio.snapshots import Snapshot, freeze
 from studio.stages.__main__ import main
@@ -45,7 +48,7 @@ def ended(run: Run) -> Run:
     return read_run(run.path)
 
 
-def test_reproduced_extended_and_compared(wen: Persona) -> None:
+def test_reproduced_extended_and_compared(wen: Persona, monkeypatch: pytest.MonkeyPatch) -> None:
     first = start(wen, "sft", resolve(wen, "sft", None, SETTINGS))
     update_status(first.path, state=RUNNING)
     (first.path / SAVE).write_text("")  # what `studio runs save` leaves, there from the first step on
@@ -55,6 +58,24 @@ def test_reproduced_extended_and_compared(wen: Persona) -> None:
 
     told = {outcome.name: outcome for outcome in outcomes(first)}
     assert told["steps"].planned == told["steps"].measured == 3 and told["memory"].planned > 0.5 * told["memory"].measured > 0
+    # The time of the next one: from a run just like it, else said to be a guess, else from what was measured of this very recipe.
+    alike, other = resolve(wen, "sft", None, SETTINGS), resolve(wen, "sft", None, [*SETTINGS, "rank=8"])
+    planned, guessed = plan(wen, "sft", alike), plan(wen, "sft", other)
+    assert planned.seconds and planned.seconds_from == "sft-1" and "at the rate of sft-1" in time_said(planned)
+    assert guessed.seconds and guessed.seconds_from == "a guess: sft-1, with other settings"
+    tried: list[tuple[str, str, int]] = []
+
+    def probe(base: str, weights: Path, stage: str, recipe: Training, tokens: int) -> None:
+        tried.append((base, stage, tokens))
+        key = (base, stage, benching.device_name(), version("torch"), benching.shape_of(recipe))
+        write_json(benching.home() / "rates.json", [benching.Probed(*key, 1000.0, 4, 9.0)])
+
+    monkeypatch.setattr(benching, "probe", probe)
+    measure(wen, "sft", other)
+    assert tried[0][:2] == (wen.manifest.base, "sft") and 10 < tried[0][2] < 200
+    planned = plan(wen, "sft", other)
+    assert planned.seconds == (planned.sequences or 0) * 96 / 1000 and planned.seconds_from.startswith("4 steps measured on ")
+
     snapshot(wen, 4)  # material goes on; the run does not care
     (wen.recipes).mkdir(exist_ok=True)
     (wen.recipes / "sft.toml").write_text("learning_rate = 5e-3\n")

@@ -8,14 +8,14 @@ import msgspec
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from studio import launch, planning
+from studio import benching, launch, planning
 from studio.checkpoints.base import require_base
 from studio.checkpoints.store import Checkpoint, all_checkpoints
 from studio.errors import StudioError
 from studio.jobs.runs import Run
 from studio.recipes.files import explained, resolve
 from studio.recipes.schema import Cpt, Preference, Recipe, Sft
-from studio.text import duration, size
+from studio.text import size
 from studio.tui.actions import bindings_of
 from studio.tui.base import StudioScreen
 from studio.tui.dialogs import Ask, Choice, Choose
@@ -56,9 +56,9 @@ def plan_lines(planned: launch.Plan) -> list[Line]:
     needs: list[Span] = [("needs   ", "muted"), (f"about {size(planned.memory.get('total', 0))} of memory", "strong"), (f" ({parts})", "muted")]
     disk: list[Span] = [("        ", "muted"), (f"{size(planned.disk)} of disk, {size(planned.disk_free)} are free", "plain")]
     if planned.seconds:
-        disk.append((f"; takes {duration(planned.seconds)} at the rate of {planned.seconds_from}", "plain"))
+        disk.append((f"; takes {launch.time_said(planned)}", "plain"))
     else:
-        disk.append(("; time: not known before a first run", "muted"))
+        disk.append(("; time: not known before a first run; m tries a few steps", "muted"))
     if planned.stage == "quantize":
         does = [("does    ", "muted"), (planned.notes[0], "strong")]
     notes: list[Line] = [[("        ", "muted"), (note, "plain")] for note in planned.notes[planned.stage == "quantize" :]]
@@ -85,7 +85,7 @@ class StartScreen(StudioScreen):
         self.problem = "The plan is being computed."
         """Why it cannot be started now; empty once there is a plan."""
         self.ticket = 0
-        self.starting = False
+        self.starting = self.measuring = False
         self.change: planning.Change | None = None
         """What makes it fit, where it does not."""
 
@@ -162,6 +162,10 @@ class StartScreen(StudioScreen):
             if self.studio.readonly:
                 return "The app was opened to read only."
             return "It is being queued already." if self.starting else self.problem
+        if action == "measure":
+            if self.stage == "quantize":
+                return "Only trainings are measured ahead."
+            return "It is being measured." if self.measuring else self.problem
         if action == "fit" and self.change is None:
             return "It fits as it is."
         if action == "card" and not isinstance(self.recipe, Cpt | Sft | Preference):
@@ -242,6 +246,24 @@ class StartScreen(StudioScreen):
             self.recipe = msgspec.structs.replace(self.recipe, **self.change.settings)
             self._fill()
             self._plan()
+
+    def action_measure(self) -> None:
+        if self.refused("measure") or self.recipe is None:
+            return
+        persona, stage, recipe, parent = self.persona, self.stage, self.recipe, self.parent_id
+        self.measuring = True
+        self.say("A few steps are tried on made-up rows; the plan tells the time then.")
+
+        def measured(rate: benching.Probed) -> None:
+            self.measuring = False
+            self.say(f"{rate.tokens_per_s:,.0f} tokens/s, the median of {rate.steps} steps on {rate.device}.")
+            self._plan()
+
+        def failed(sentence: str) -> None:
+            self.measuring = False
+            self.say(sentence, bad=True)
+
+        self.in_background(lambda: launch.measure(persona, stage, recipe, parent), measured, failed)
 
     def action_parent(self) -> None:
         persona = self.persona
