@@ -100,7 +100,7 @@ def test_from_an_empty_folder_to_a_ranking(tmp_path: Path, lore_text: str) -> No
         assert answer("preference", "stats", cwd=root)["pairs"] == 2
         assert {fault["file"] for fault in answer("preference", "check", cwd=root)} <= {"review"}
         assert answer("preference", "build", cwd=root)["val_rows"] == 1
-        long = [*quick, "--set", "length=512"]
+        long = [*quick, "--set", "length=1024"]  # noise that is written down and read again has more tokens than were drawn
         plan = answer("plan", "dpo", *long, cwd=root)["plan"]
         assert (plan["parent"], plan["rows"], plan["steps"]) == ("sft-2-e1", 1, 1) and plan["snapshot"].startswith("preference-")
         made = answer("train", "dpo", *long, "--wait", cwd=root)
