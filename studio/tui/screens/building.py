@@ -43,9 +43,7 @@ def choices(counts: Counts, timed: int, whole: int) -> list[Choice]:
         known = "" if timed == whole else f" {timed:,} of {count(whole, 'row')} know when they were said; the others are trained on."
         found.append(Choice("time", "the newest", f"The newest rows are held out: does she hold up in what comes later?{known}"))
     if len(counts.sources) > 1:
-        found.append(
-            Choice("source", "whole sources", f"Some of {len(counts.sources):,} sources are held out whole: does she carry over to others?")
-        )
+        found.append(Choice("source", "whole sources", f"Some of {len(counts.sources):,} sources are held out whole: does she carry over to others?"))
     if groups:
         found.append(Choice("group", "whole groups", f"Rows with one tag group:… ({count(len(groups), 'group')}) stay on one side."))
     return found

@@ -68,7 +68,7 @@ class ChecksScreen(Stoppable):
                 Column("rows", 8, right=True),
                 Column("rejected", 8, right=True, keep=2),
                 Column("threshold", 9, right=True),
-                Column("what it finds", 0, least=36),
+                Column("what it finds", 0, least=30),
                 Column("the threshold is", 56, keep=1),
             ],
             empty="Reading …",

@@ -41,6 +41,7 @@ class PrivacyScreen(Stoppable):
     DEFAULT_CSS = """
     PrivacyScreen #kinds { height: 7; }
     PrivacyScreen #places { height: 1fr; margin-top: 1; }
+    PrivacyScreen Table:blur > .kind--cursor { background: transparent; }
     """
 
     def __init__(self, over: DialogueScreen) -> None:
