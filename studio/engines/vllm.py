@@ -353,7 +353,7 @@ FAILURES: tuple[tuple[str, str], ...] = (
     (r"MemoryError|Cannot allocate memory|DefaultCPUAllocator: can't allocate", "The memory ran out; stop other servers or serve a smaller one."),
     (r"[Aa]ddress already in use", "The port is taken by another program; choose another one."),
     (
-        r"[Cc]hat template.*(not found|does not exist|looks like a file path)|no chat template",
+        r"[Cc]hat template.*(not found|does not exist|looks like a file path|appears path-like)|no chat template",
         "The chat template could not be read; look at the server's log.",
     ),
     (
@@ -374,17 +374,22 @@ FAILURES: tuple[tuple[str, str], ...] = (
         r"|does not (appear to )?have .*config\.json|KeyError: '?model\.",
         "The model folder is incomplete or damaged; make or fetch the checkpoint again.",
     ),
-    (r"LoRA rank|LoRA.*(not supported|does not support)|is not in the target modules", "vLLM cannot load one of the adapters; merge it first."),
+    (
+        r"LoRA rank \d+ is greater than",
+        "An adapter has a higher rank than this server was started for; stop it and start it again with this adapter.",
+    ),
+    (r"LoRA.*(not supported|does not support)|is not in the target modules", "vLLM cannot load one of the adapters; merge it first."),
     (r"No space left on device", "The disk is full; free some space and try again."),
     (r"No module named|ImportError|undefined symbol", "The serving environment is broken; build it again with: studio doctor --fix"),
     (
-        r"[Mm]odel architectures .* (are|is) not supported|has no vLLM implementation",
+        r"[Mm]odel architectures .* (are|is) not supported|has no vLLM implementation|does not recognize this architecture",
         "vLLM does not know this kind of model; use the embedded engine.",
     ),
 )
 """What a log says, as a pattern, and what it means for people. The first that is found counts."""
 
 _ERROR = re.compile(r"^(?:\([^)]*\) *)?(?:ERROR\b.*?\] *)?((?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt)\b: ?.*)$")
+_PREFIX = re.compile(r"^(?:\([^)]*\) *)?(?:ERROR\b.*?\] *)?")
 _INVALID = re.compile(r"^(?:\([^)]*\) *)?(?:ERROR\b.*?\] *)?\s*Value error, (.*?)(?: \[type=.*)?$")
 """pydantic puts what is wrong on the line after its own error."""
 
@@ -392,7 +397,12 @@ _INVALID = re.compile(r"^(?:\([^)]*\) *)?(?:ERROR\b.*?\] *)?\s*Value error, (.*?
 def failure(log: str) -> str:
     """One sentence for the end of a log: what it was and what to do, with vLLM's own first error line."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in log.splitlines()]
-    errors = [found[1] for line in lines if (found := _INVALID.match(line) or _ERROR.match(line))]
+    errors = []
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if found := _INVALID.match(line) or _ERROR.match(line):
+            # Which kernels there are and what each lacks stands on the lines after the error's own.
+            why = _PREFIX.sub("", following).rstrip(". ") if found[1].rstrip().endswith("Reasons:") else ""
+            errors.append(f"{found[1].rstrip()} {why}" if why else found[1].replace(". Reasons:", ""))
     # "Engine core initialization failed" and "1 validation error" only say that something else did.
     telling = [error for error in errors if "Engine core initialization failed" not in error and "validation error for" not in error]
     cause = one_line((telling or errors or [line for line in lines if line] or [""])[0])[:240].removesuffix(".")
