@@ -78,6 +78,9 @@ class ChecksScreen(Stoppable):
     def on_mount(self) -> None:
         self.query_one(Table).focus()
 
+    def on_unmount(self) -> None:
+        self.stopping.set()
+
     def has_nothing(self) -> bool:
         return self.over.has_nothing()
 

@@ -70,6 +70,9 @@ class PrivacyScreen(Stoppable):
         half = max(20, (self.size.width - 32) // 2)
         self.query_one("#places", Table).columns = (Column("row", 22), Column("before", half), Column("after", 0, least=20))
 
+    def on_unmount(self) -> None:
+        self.stopping.set()
+
     def has_nothing(self) -> bool:
         return self.over.has_nothing()
 
