@@ -149,5 +149,5 @@ def read_at(folder: Path, kind: type[T], places: Sequence[tuple[str, int]]) -> l
             found.append(decoder.decode(opened[1][place]))
         except (OSError, IndexError, msgspec.DecodeError, UnicodeDecodeError) as error:
             why = "it is no longer there" if isinstance(error, IndexError) else str(error)
-            found.append(StudioError(f"{path}: row {place + 1} cannot be read ({why}); mend the line or restore the file."))
+            found.append(StudioError(f"{path.parent.name}/{path.name}: row {place + 1} cannot be read ({why}); mend the line or restore the file."))
     return found

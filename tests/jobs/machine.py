@@ -152,7 +152,8 @@ class Machine:
         if (self.home / "double").exists():
             wrong.append("the device was given to two jobs: " + (self.home / "double").read_text())
         for run in self.runs():
-            if run.status.state == DONE:
+            # Only the stand-in stage's losses are known beforehand; a real training's are compared by its own test.
+            if run.status.state == DONE and run.recipe_text.startswith("{"):
                 losses, steps = self.losses(run), json.loads(run.recipe_text).get("steps", 3)
                 if losses != right_losses(steps):
                     wrong.append(f"{run.id} did not learn what an uninterrupted run learns: {losses}")

@@ -89,8 +89,8 @@ async def test_next_steps_follow_from_what_there_is(tmp_path: Path) -> None:
         (tmp_path / "pier.md").write_text("".join(f"Lamp {n} was lit at dusk and put out at dawn by Mira.\n\n" * 5 for n in range(80)))
         await press(pilot, "2", "a")
         await type_text(pilot, str(tmp_path / "pier.md"))
-        await press(pilot, "enter")
-        await press(pilot, "1")
+        assert "Adding lore" in await press(pilot, "enter")  # what was mended in it
+        await press(pilot, "q", "1")
         assert "Freeze the lore into a snapshot: key 2, then b." in screen_text(app)
         await press(pilot, "2", "b")
         assert "The lore is frozen" in screen_text(app)
