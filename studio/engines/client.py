@@ -126,6 +126,18 @@ def _refusal(server: Server, status: int, body: bytes) -> StudioError:
     return StudioError(f"{server.name} refused the request ({status}): {said.removesuffix('.')}.")
 
 
+async def _fitted(server: Server, body: dict[str, Any]) -> dict[str, Any]:
+    """The request in the words of an outside endpoint that has others than vLLM; asked of it only where they differ."""
+    if server.engine != "external":
+        return body
+    from studio.engines import outside
+
+    if not {"top_k", "min_p", "repetition_penalty"} & body.keys():
+        return body
+    async with _client(server) as client:
+        return outside.fitted(body, await outside.kind_of(client, _v1(server)))
+
+
 async def _post(server: Server, path: str, body: dict[str, Any]) -> dict[str, Any]:
     async with _sentences(server), _client(server) as client:
         answer = await client.post(path, json=body)
@@ -144,6 +156,7 @@ async def stream_chat(server: Server, model: str, messages: Sequence[Message], s
     chosen = sampler or Sampler()
     body = {"model": model, "messages": list(messages), "stream": True, "stream_options": {"include_usage": True}} | chosen.body(server.engine)
     asked, first, finished = time.monotonic(), 0.0, False
+    body = await _fitted(server, body)
     async with _sentences(server), _client(server) as client, client.stream("POST", f"{_v1(server)}/chat/completions", json=body) as answer:
         if answer.status_code != 200:
             raise _refusal(server, answer.status_code, await answer.aread())
@@ -197,6 +210,7 @@ async def ask_json(server: Server, model: str, messages: Sequence[Message], sche
     """
     body = {"model": model, "messages": list(messages), "stream": False} | sampler.body(server.engine)
     wanted = {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}}
+    body = await _fitted(server, body)
     path = f"{_v1(server)}/chat/completions"
     try:
         answer = await _post(server, path, body | wanted)

@@ -1,0 +1,67 @@
+"""Scripted endpoints that name themselves as llama.cpp, Ollama and vLLM do: what of the sampler reaches each."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from studio.engines import client, servers
+from studio.engines.client import Sampler
+
+SAMPLER = Sampler(top_k=40, min_p=0.05, repetition_penalty=1.1, presence_penalty=0.5, seed=3)
+
+
+class Endpoint(BaseHTTPRequestHandler):
+    owner = ""
+    got: list[dict[str, Any]]
+
+    def do_GET(self) -> None:
+        self._answer(json.dumps({"data": [{"id": "m", "owned_by": self.owner}]} if self.owner else []).encode())
+
+    def do_POST(self) -> None:
+        self.got.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        self._answer(b'data: {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    got: list[dict[str, Any]] = []
+    handler = type("Handler", (Endpoint,), {"owner": request.param, "got": got})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1", got
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "sent"),
+    [
+        ("llamacpp", {"top_k": 40, "min_p": 0.05, "repeat_penalty": 1.1}),
+        ("library", {}),
+        ("vllm", {"top_k": 40, "min_p": 0.05, "repetition_penalty": 1.1}),
+        ("", {"top_k": 40, "min_p": 0.05, "repetition_penalty": 1.1}),
+    ],
+    indirect=["endpoint"],
+)
+async def test_each_gets_what_it_obeys(endpoint: tuple[str, list[dict[str, Any]]], sent: dict[str, float]) -> None:
+    url, got = endpoint
+    there = servers.external(url, {"m": "m"})
+    text = "".join([d.text async for d in client.stream_chat(there, "m", [{"role": "user", "content": "x"}], SAMPLER)])
+    assert text == "Hi"
+    special = {name: got[0][name] for name in ("top_k", "min_p", "repetition_penalty", "repeat_penalty") if name in got[0]}
+    assert special == sent and got[0]["presence_penalty"] == 0.5 and got[0]["seed"] == 3
