@@ -120,10 +120,12 @@ def dialogue(arguments: Namespace, persona: Persona) -> int | None:
         case "formats":
             importing.formats(arguments.json)
         case "build":
+            from studio.cli.ticker import Ticker
             from studio.dialogue.mixing import read_ratio
 
             ratios = dict(read_ratio(text) for text in arguments.ratio) or None
-            told = build.build(persona, arguments.val, arguments.seed, arguments.split, ratios, browsing.progress)
+            with Ticker(arguments.json) as progress:
+                told = build.build(persona, arguments.val, arguments.seed, arguments.split, ratios, progress)
             built(told, arguments.json)
             if not arguments.json:
                 output.say(f"  its data card: {persona.snapshots / told.id / 'card.md'}")

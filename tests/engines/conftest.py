@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,16 +22,29 @@ MACHINE_HOME = os.environ.get("STUDIO_HOME")
 """The home the tests were started with: the serving environment (3.5 GB) is shared through it, and built there if missing."""
 
 
-@pytest.fixture(scope="session")
-def family_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("engine-home")
-    before = os.environ.get("STUDIO_HOME")
-    os.environ["STUDIO_HOME"] = str(folder)
-    yield folder
-    if before is None:
+@contextmanager
+def at_home(folder: str | Path | None) -> Iterator[None]:
+    """``STUDIO_HOME`` is this folder (None: the usual place), whatever fixtures of other folders in this process have set."""
+    before = os.environ.pop("STUDIO_HOME", None)
+    if folder is not None:
+        os.environ["STUDIO_HOME"] = str(folder)
+    try:
+        yield
+    finally:
         os.environ.pop("STUDIO_HOME", None)
-    else:
-        os.environ["STUDIO_HOME"] = before
+        if before is not None:
+            os.environ["STUDIO_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def family_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("engine-home")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def module_home(family_home: Path) -> Iterator[None]:
+    with at_home(family_home):
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -45,11 +59,12 @@ def family(family_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """Persona with ``base``, ``cpt-1`` (full), ``sft-1`` and ``sft-2`` (adapters on the base)."""
     from studio.stages.pocket import ensure_pocket
 
-    root = ensure_pocket()
-    persona = create("Trial", parent=tmp_path_factory.mktemp("personas"))
-    _make_adapter(persona, root, "sft-1", 1)
-    _make_adapter(persona, root, "sft-2", 2)
-    _make_learned(persona, root)
+    with at_home(family_home):
+        root = ensure_pocket()
+        persona = create("Trial", parent=tmp_path_factory.mktemp("personas"))
+        _make_adapter(persona, root, "sft-1", 1)
+        _make_adapter(persona, root, "sft-2", 2)
+        _make_learned(persona, root)
     yield persona
     servers.stop_all(persona)
 
@@ -104,27 +119,23 @@ def _make_learned(persona: Persona, root: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def embedded(family: Persona) -> Iterator[Server]:
+def embedded(family_home: Path, family: Persona) -> Iterator[Server]:
     """One embedded process that serves the whole family."""
-    (server,) = servers.start(family, chosen(family, "base", "cpt-1", "sft-1", "sft-2"), "embedded")
-    yield servers.wait_ready(server)
+    with at_home(family_home):
+        (server,) = servers.start(family, chosen(family, "base", "cpt-1", "sft-1", "sft-2"), "embedded")
+        servers.wait_ready(server)
+    yield server
     servers.stop(server)
 
 
 @pytest.fixture(scope="session")
 def serving(family_home: Path) -> environment.ServingEnvironment:
     """The real serving environment of this machine, built if it is missing."""
-    home = os.environ["STUDIO_HOME"]
-    try:
-        if MACHINE_HOME is None:
-            del os.environ["STUDIO_HOME"]
-        else:
-            os.environ["STUDIO_HOME"] = MACHINE_HOME
+    with at_home(MACHINE_HOME):
         built = environment.build(print)
-    finally:
-        os.environ["STUDIO_HOME"] = home
     (family_home / "serving").symlink_to(built.path)
-    return environment.require()
+    with at_home(family_home):
+        return environment.require()
 
 
 @pytest.fixture
