@@ -11,6 +11,7 @@ import re
 import shutil
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -398,7 +399,7 @@ def failure(log: str) -> str:
     """One sentence for the end of a log: what it was and what to do, with vLLM's own first error line."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in log.splitlines()]
     errors = []
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+    for line, following in pairwise([*lines, ""]):
         if found := _INVALID.match(line) or _ERROR.match(line):
             # Which kernels there are and what each lacks stands on the lines after the error's own.
             why = _PREFIX.sub("", following).rstrip(". ") if found[1].rstrip().endswith("Reasons:") else ""

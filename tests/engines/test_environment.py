@@ -156,7 +156,7 @@ LAST_WORDS = [
     ("Illegal instruction (core dumped)", "lacks AVX-512"),
     ("safetensors_rust.SafetensorError: Error while deserializing header: incomplete metadata", "incomplete or damaged"),
     ("ImportError: libcudart.so.13: cannot open shared object file", "serving environment is broken"),
-    ("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", "cannot load one of the adapters"),
+    ("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", "has a higher rank than this server was started for"),
     ("ValueError: Model architectures ['OddForCausalLM'] are not supported for now.", "does not know this kind of model"),
     ("Traceback (most recent call last):\n  File x\nZeroDivisionError: division by zero", "vLLM stopped: ZeroDivisionError: division by zero"),
     ("", "left no message"),

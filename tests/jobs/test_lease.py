@@ -88,7 +88,7 @@ def test_a_server_that_a_run_started_for_itself_goes_with_it(machine: Machine, g
             if run:
                 patch.setenv(processes.RUN_VARIABLE, run)
             argv = [sys.executable, "-c", "import time; time.sleep(600)"]
-            return servers._launch(folder, "embedded", argv, dict(os.environ), "key", 9, ["base"], 512)
+            return servers._launch(folder, "embedded", argv, dict(os.environ), "key", 9, ["base"], 512, None)
 
     run = machine.queue(steps=400, seconds=0.05, every=1000)
     machine.wait(run, running)

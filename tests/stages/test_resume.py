@@ -69,6 +69,7 @@ def test_a_finished_run_is_not_done_again(make_run: MakeRun) -> None:
         "checkpoints": ["cpt-1-e1"],
         "global_step": steps,
         "planned_steps": steps,
+        "message": "",
         "seconds": 0,
         "peak_memory_bytes": 0,
     }
