@@ -143,8 +143,23 @@ async def _post(server: Server, path: str, body: dict[str, Any]) -> dict[str, An
         answer = await client.post(path, json=body)
         if answer.status_code != 200:
             raise _refusal(server, answer.status_code, answer.content)
-        decoded: dict[str, Any] = msgspec.json.decode(answer.content)
-        return decoded
+        return _decoded(server, answer.content)
+
+
+def _decoded(server: Server, data: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StudioError(f"{server.name} answered with something that is no JSON object ({error}); check what listens there.") from error
+
+
+async def _lines(answer: httpx.Response) -> AsyncIterator[bytes]:
+    """The whole lines of an answer as they come, ended by a line feed alone: httpx's own end at U+0085 and U+2028 too, which a model may say."""
+    rest = b""
+    async for piece in answer.aiter_bytes():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line
 
 
 async def stream_chat(server: Server, model: str, messages: Sequence[Message], sampler: Sampler | None = None) -> AsyncIterator[Delta]:
@@ -160,18 +175,18 @@ async def stream_chat(server: Server, model: str, messages: Sequence[Message], s
     async with _sentences(server), _client(server) as client, client.stream("POST", f"{_v1(server)}/chat/completions", json=body) as answer:
         if answer.status_code != 200:
             raise _refusal(server, answer.status_code, await answer.aread())
-        async for line in answer.aiter_lines():
-            if not line.startswith("data:"):
+        async for line in _lines(answer):
+            if not line.startswith(b"data:"):
                 continue
             data = line[5:].strip()
-            if data == "[DONE]":
+            if data == b"[DONE]":
                 finished = True
                 break
-            chunk = msgspec.json.decode(data)
+            chunk = _decoded(server, data)
             if "error" in chunk:
-                if b"EngineCore encountered" in data.encode() and server.folder:  # vLLM's words for: the cause is in my log
+                if b"EngineCore encountered" in data and server.folder:  # vLLM's words for: the cause is in my log
                     raise StudioError(f"The server {server.name} died in the middle of the reply; what had come is kept. {_why(server)}")
-                raise _refusal(server, 500, data.encode())
+                raise _refusal(server, 500, data)
             for choice in chunk.get("choices") or ():
                 text = (choice.get("delta") or {}).get("content") or ""
                 first = first or (time.monotonic() - asked if text else 0.0)

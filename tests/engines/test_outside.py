@@ -12,12 +12,14 @@ import pytest
 
 from studio.engines import client, servers
 from studio.engines.client import Sampler
+from studio.errors import StudioError
 
 SAMPLER = Sampler(top_k=40, min_p=0.05, repetition_penalty=1.1, presence_penalty=0.5, seed=3)
 
 
 class Endpoint(BaseHTTPRequestHandler):
     owner = ""
+    said = "Hi"
     got: list[dict[str, Any]]
 
     def do_GET(self) -> None:
@@ -25,7 +27,8 @@ class Endpoint(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.got.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-        self._answer(b'data: {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')
+        chunk = {"choices": [{"index": 0, "delta": {"content": self.said}, "finish_reason": "stop"}]}
+        self._answer(f"data: {json.dumps(chunk, ensure_ascii=False)}\r\n\r\ndata: [DONE]\r\n\r\n".encode())
 
     def _answer(self, body: bytes) -> None:
         self.send_response(200)
@@ -65,3 +68,21 @@ async def test_each_gets_what_it_obeys(endpoint: tuple[str, list[dict[str, Any]]
     assert text == "Hi"
     special = {name: got[0][name] for name in ("top_k", "min_p", "repetition_penalty", "repeat_penalty") if name in got[0]}
     assert special == sent and got[0]["presence_penalty"] == 0.5 and got[0]["seed"] == 3
+
+
+@pytest.mark.parametrize("endpoint", ["vllm"], indirect=True)
+async def test_what_other_readers_take_for_the_end_of_a_line_is_text(
+    endpoint: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "One\u2028two\u0085three\u2029\x7ffour"
+    monkeypatch.setattr(Endpoint, "said", said)
+    there = servers.external(endpoint[0], {"m": "m"})
+    assert "".join([d.text async for d in client.stream_chat(there, "m", [{"role": "user", "content": "x"}])]) == said
+
+
+@pytest.mark.parametrize("endpoint", ["vllm"], indirect=True)
+async def test_an_answer_that_is_no_json_is_one_sentence(endpoint: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Endpoint, "do_POST", lambda self: self._answer(b"data: [1, 2\n\n"))
+    there = servers.external(endpoint[0], {"m": "m"})
+    with pytest.raises(StudioError, match="no JSON object"):
+        _ = [d async for d in client.stream_chat(there, "m", [{"role": "user", "content": "x"}])]

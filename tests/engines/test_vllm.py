@@ -38,7 +38,7 @@ def started(family: Persona, serving: environment.ServingEnvironment) -> Iterato
     # What a review asks for is what it gets: the running server takes the adapter in, nothing else is started.
     found, more = ensure_served(family, chosen(family, "sft-1", "sft-2"), "vllm")
     assert more == [] and found["sft-2"].name == found["sft-1"].name
-    begun = servers.running(family)
+    begun = [server for server in servers.running(family) if server.engine == "vllm"]
     yield {name: server for server in begun for name in server.models}
     for server in begun:
         servers.stop(server)

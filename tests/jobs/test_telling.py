@@ -51,8 +51,9 @@ def test_a_command_that_is_not_there_and_settings_that_are_wrong_harm_no_run(mac
     machine.configure(notify={"command": ["/no/such/program"]})
     run = machine.queue(steps=1)
     assert machine.wait(run, over).status.state == DONE
-    machine.wait(run, lambda _: (machine.home / "notify.log").exists())
-    assert "/no/such/program" in (machine.home / "notify.log").read_text()
+    log = machine.home / "notify.log"
+    machine.wait(run, lambda _: log.exists() and log.read_text().endswith("\n"))  # it is there, empty, a moment before its line
+    assert "/no/such/program" in log.read_text()
     (machine.home / "config.toml").write_text("[notify]\nbel = true\n")
     with pytest.raises(StudioError, match="bel"):
         settings()

@@ -57,7 +57,8 @@ def test_reproduced_extended_and_compared(wen: Persona, monkeypatch: pytest.Monk
     assert events(first.path, "saved")[0]["step"] == 1 and [e["step"] for e in events(first.path, "eval")] == [0, 1, 3]
 
     told = {outcome.name: outcome for outcome in outcomes(first)}
-    assert told["steps"].planned == told["steps"].measured == 3 and told["memory"].planned > 0.5 * told["memory"].measured > 0
+    assert told["steps"].planned == told["steps"].measured == 3 and told["memory"].planned > 0
+    assert (told["memory"].measured or 0) > 0  # of this very process, whatever it has run before: compared with the plan in a process of its own
     # The time of the next one: from a run just like it, else said to be a guess, else from what was measured of this very recipe.
     alike, other = resolve(wen, "sft", None, SETTINGS), resolve(wen, "sft", None, [*SETTINGS, "rank=8"])
     planned, guessed = plan(wen, "sft", alike), plan(wen, "sft", other)
