@@ -240,7 +240,7 @@ def probe(base: str, weights: Path, stage: str, recipe: Training, tokens: int = 
 
     StudioError if the device is taken, the recipe wants several, or it ended before it was measured.
     """
-    if getattr(recipe, "devices", 1) > 1:
+    if recipe.devices > 1:
         raise StudioError("A training on several devices is not measured ahead; its first run tells.")
     held = lease.take(alone=True)
     if held is None:

@@ -99,8 +99,8 @@ def prepare(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "", s
     if root.stage == "base":
         root.path = str(require_base(persona.manifest.base))
     check_tokenizer(Path(root.path))
-    count = recipe.devices if isinstance(recipe, Texts) else 1
-    if isinstance(recipe, Texts) and recipe.batch % count:
+    count = recipe.devices if isinstance(recipe, Training) else 1
+    if isinstance(recipe, Training) and recipe.batch % count:
         raise StudioError(f"batch is {recipe.batch} and cannot be shared evenly by {count} devices; take a batch that is a multiple of {count}.")
     snapshot = read_snapshot(persona.snapshots / snapshot_id) if snapshot_id else material(persona, stage, recipe)
     if isinstance(recipe, Training) and recipe.length > context_length(Path(root.path)):

@@ -17,21 +17,10 @@ from studio.errors import StudioError
 from studio.files import build_folder, read_lines
 from studio.persona.folder import Persona
 from studio.recipes.files import from_toml
-from studio.recipes.schema import Cpt, Dpo, Orpo, Preference, Recipe, Sft, Training
+from studio.recipes.schema import OPTIMIZERS, Cpt, Dpo, Orpo, Preference, Recipe, Sft, Training
 
 Trainer = Literal["axolotl", "llamafactory"]
 TRAINERS: tuple[Trainer, ...] = ("axolotl", "llamafactory")
-
-OPTIMIZERS = {
-    "auto": "adamw_torch_fused",
-    "adamw": "adamw_torch_fused",
-    "adamw-8bit": "adamw_8bit",
-    "paged-adamw": "paged_adamw_32bit",
-    "paged-adamw-8bit": "paged_adamw_8bit",
-    "adafactor": "adafactor",
-    "lion-8bit": "lion_8bit",
-}
-"""transformers' names (``OptimizerNames``), which both trainers take."""
 
 FACTORY_TEMPLATES = {"gemma": "gemma", "llama-3": "llama3", "chatml": "chatml"}
 """LLaMA-Factory's templates that render as ours do; it takes no Jinja."""

@@ -164,23 +164,22 @@ def _nearest(arguments: Namespace, persona: Persona) -> None:
     else:
         asked = [("", "", arguments.text)]
     held: dict[str, Nearest] = {}
-    told = []
+    told: list[tuple[str, str, str, list[Near]]] = []
     for checkpoint, trained_on, reply in asked:
         snapshot = arguments.snapshot or (trained_on if trained_on.startswith("dialogue-") else "")
         if snapshot not in held:
             with Ticker(arguments.json) as progress:
                 held[snapshot] = Nearest(persona, snapshot, progress)
-        told.append({"reply": reply, "checkpoint": checkpoint, "snapshot": snapshot, "nearest": held[snapshot].find(reply, arguments.most)})
+        told.append((reply, checkpoint, snapshot, held[snapshot].find(reply, arguments.most)))
     if arguments.json:
-        output.json(told)
+        output.json([dict(zip(("reply", "checkpoint", "snapshot", "nearest"), one, strict=True)) for one in told])
         return
-    for number, one in enumerate(told):
+    for number, (reply, checkpoint, snapshot, near) in enumerate(told):
         if number:
             output.say()
-        if one["checkpoint"]:
-            output.say(f"{one['checkpoint']} said: {one_line(str(one['reply']))[:300]}")
-        output.say(f"in {one['snapshot'] or 'the dialogue as it is now'}:")
-        near: list[Near] = one["nearest"]  # type: ignore[assignment]
+        if checkpoint:
+            output.say(f"{checkpoint} said: {one_line(reply)[:300]}")
+        output.say(f"in {snapshot or 'the dialogue as it is now'}:")
         if not near:
             output.say("nothing shares anything with it")
         for row in near:

@@ -57,8 +57,22 @@ class Training(Struct, kw_only=True, forbid_unknown_fields=True):
         Meta(ge=0, le=200, description="Open probes answered at every evaluation (four times as many cloze); 0: none. More: see more, takes longer."),
     ] = 6
     probe_tokens: Annotated[int, Meta(ge=1, le=4096, description="Longest answer to a probe in training, in tokens.")] = 64
+    devices: Annotated[
+        int, Meta(ge=1, le=64, description="Cards of this machine that train together, each on its share of the batch. batch is a multiple of it.")
+    ] = 1
     seed: Annotated[int, Meta(ge=0, lt=2**32, description="Same seed, same data order, same run.")] = 17
 
+
+OPTIMIZERS = {
+    "auto": "adamw_torch_fused",
+    "adamw": "adamw_torch_fused",
+    "adamw-8bit": "adamw_8bit",
+    "paged-adamw": "paged_adamw_32bit",
+    "paged-adamw-8bit": "paged_adamw_8bit",
+    "adafactor": "adafactor",
+    "lion-8bit": "lion_8bit",
+}
+"""The recipe's names and those of transformers (5.17, ``OptimizerNames``), which other trainers take as well."""
 
 Rank = Annotated[int, Meta(ge=1, le=1024, description="Size of a new adapter. Larger: can hold more of her, more easily overfits.")]
 Alpha = Annotated[int, Meta(ge=1, le=4096, description="Strength of a new adapter; twice the rank is the usual choice.")]
@@ -87,10 +101,6 @@ class Texts(Training, kw_only=True, forbid_unknown_fields=True):
     alpha: Alpha = 64
     dropout: Annotated[float, Meta(ge=0, lt=1, description="Share of the adapter switched off at random in each step.")] = 0.0
     variant: Variant = "plain"
-    devices: Annotated[
-        int, Meta(ge=1, le=64, description="Cards of this machine that train together, each on its share of the batch. batch is a multiple of it.")
-    ] = 1
-
     packing: Annotated[bool, Meta(description="Several short texts share one sequence, kept apart from each other. Faster, same result.")] = True
     neftune: Annotated[float, Meta(ge=0, le=50, description="Noise on the embeddings. About 5 makes chat livelier; 0 for facts.")] = 0.0
 
@@ -153,6 +163,7 @@ class Preference(Training, kw_only=True, forbid_unknown_fields=True):
     ] = "lora"
     rank: Rank = 32
     alpha: Alpha = 64
+    beta: Annotated[float, Meta(gt=0, le=10, description="How much the pairs count.")] = 0.1
 
 
 class Dpo(Preference, kw_only=True, forbid_unknown_fields=True):

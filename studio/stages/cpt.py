@@ -6,11 +6,12 @@ from studio.jobs.runs import Run
 from studio.recipes.schema import Cpt
 from studio.stages import data
 from studio.stages import model as models
+from studio.stages.layout import choose_layout
 from studio.stages.preparing import prepare
 from studio.stages.probing import prepare_probing
 from studio.stages.stopping import StopWish
 from studio.stages.story import Story
-from studio.stages.training import Progress, choose_layout, train_texts
+from studio.stages.training import Progress, train_texts
 
 
 def train_cpt(run: Run, recipe: Cpt, story: Story, wish: StopWish) -> Progress:

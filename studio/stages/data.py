@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,36 +26,29 @@ class Row(NamedTuple):
     labels: list[int]
 
 
-class Split(msgspec.Struct):
-    """One half of the material, tokenized, and its counts."""
+class Half(msgspec.Struct):
+    """One half of any material, tokenized, and its counts."""
 
-    rows: list[Row] = []
+    rows: list[Any] = []
     tokens: int = 0
-    """Tokens of all usable rows before anything was cut."""
+    """Tokens of all usable rows before anything was left out."""
     kept_tokens: int = 0
     truncated: int = 0
-    """Rows cut at the end."""
+    """Rows that lost something to fit the length."""
     dropped: Counter[str] = msgspec.field(default_factory=Counter)
     """Rows left out, by reason."""
 
     @property
     def loss_tokens(self) -> int:
+        raise NotImplementedError
+
+
+class Split(Half):
+    """One half of the texts or conversations (``Row``); what is too long loses its end."""
+
+    @property
+    def loss_tokens(self) -> int:
         return sum(loss_tokens(row.labels) for row in self.rows)
-
-
-class Half(Protocol):
-    """What is told of one half of any material."""
-
-    tokens: int
-    kept_tokens: int
-    truncated: int
-    dropped: Counter[str]
-
-    @property
-    def rows(self) -> Sequence[Any]: ...
-
-    @property
-    def loss_tokens(self) -> int: ...
 
 
 def loss_tokens(labels: list[int]) -> int:

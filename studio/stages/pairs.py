@@ -6,11 +6,8 @@ for she never said it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
-
-import msgspec
 
 from studio.checkpoints.templates import CLOSE, OPEN, Template
 from studio.stages import data
@@ -31,16 +28,8 @@ class PairTokens(NamedTuple):
         return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
 
 
-class PairSplit(msgspec.Struct):
-    """One half of the pairs, tokenized, and its counts."""
-
-    rows: list[PairTokens] = []
-    tokens: int = 0
-    """Tokens of all usable pairs before anything was left out."""
-    kept_tokens: int = 0
-    truncated: int = 0
-    """Pairs that lost something to fit the length: the oldest turns of the talk, or more of a reply that was cut off anyway."""
-    dropped: Counter[str] = msgspec.field(default_factory=Counter)
+class PairSplit(data.Half):
+    """One half of the pairs (``PairTokens``); what is too long loses the oldest turns of the talk, or more of a reply that was cut off anyway."""
 
     @property
     def loss_tokens(self) -> int:

@@ -22,20 +22,13 @@ from studio.jobs.runs import Run
 from studio.recipes.schema import Dpo, Preference
 from studio.stages import data, pairs
 from studio.stages import model as models
+from studio.stages.layout import Layout, even_micro_batch, readable_length
 from studio.stages.preparing import prepare
 from studio.stages.probing import prepare_probing
 from studio.stages.stopping import StopWish
 from studio.stages.story import Story
-from studio.stages.training import (
-    REWARDS,
-    Layout,
-    Progress,
-    Watched,
-    common_settings,
-    even_micro_batch,
-    readable_length,
-    train,
-)
+from studio.stages.training import Progress, Watched, common_settings, on_its_device, train
+from studio.stages.watching import REWARDS
 
 REFERENCE = "ref"
 """Name TRL gives the frozen copy of the adapter."""
@@ -51,7 +44,13 @@ class PairTrainer(Watched, DPOTrainer):
     def measure(self, model: Any, inputs: Any) -> tuple[dict[str, float], int]:
         size = len(inputs["input_ids"]) // 2
         self._metrics["eval"].clear()
-        found = {"loss": float(self.compute_loss(model, inputs)) * size}
+        accelerator: Any = self.accelerator
+        # Of several processes each measures its own pairs here; the sums are made of all of them later.
+        accelerator.gather = accelerator.gather_for_metrics = lambda value: value
+        try:
+            found = {"loss": float(self.compute_loss(model, inputs)) * size}
+        finally:
+            del accelerator.gather, accelerator.gather_for_metrics
         found |= {name: self._metrics["eval"][key][-1] * size for name, key in REWARDS.items()}
         self._metrics["eval"].clear()
         return found, size
@@ -82,13 +81,14 @@ class OrpoTrainer(PairTrainer):
         odds = log_odds(chosen) - log_odds(rejected)
         loss = likelihood - self.beta * logsigmoid(odds).mean()
         mode = "train" if model.training else "eval"
+        gather = self.accelerator.gather_for_metrics
         if mode == "train":
-            self._total_train_tokens += int(inputs["attention_mask"].sum())
+            self._total_train_tokens += int(gather(inputs["attention_mask"].sum()).sum())
             self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
         better, worse = self.beta * chosen.detach(), self.beta * rejected.detach()
         told = {"margins": better - worse, "accuracies": (better > worse).float(), "chosen": better, "rejected": worse}
         for name, value in told.items():
-            self._metrics[mode][f"rewards/{name}"].append(float(value.mean()))
+            self._metrics[mode][f"rewards/{name}"].append(float(gather(value).mean()))
         return (loss, outputs) if return_outputs else loss
 
 
@@ -118,7 +118,7 @@ def train_preference(run: Run, recipe: Preference, story: Story, wish: StopWish)
     story.event("data", **data.facts(known, held_out), template=template.name, end_of_turn=template.end_of_turn)
 
     ready = prepare(run, recipe, layout, weights, speech, len(known.rows), known.kept_tokens, story)
-    settings = DPOConfig(**common_settings(run.path, recipe, ready.plan, ready.precision), beta=recipe.beta, disable_dropout=True)  # type: ignore[attr-defined]
+    settings = on_its_device(DPOConfig(**common_settings(run.path, recipe, ready.plan, ready.precision), beta=recipe.beta, disable_dropout=True))
     trainer = (PairTrainer if isinstance(recipe, Dpo) else OrpoTrainer)(
         model=ready.model,
         args=settings,
@@ -137,4 +137,5 @@ def better(split: pairs.PairSplit) -> list[data.Row]:
 
 def choose_layout(recipe: Preference, weights: Path, story: Story) -> Layout:
     """Pairs go through unpacked: a step's memory is that of twice ``micro_batch`` sequences."""
-    return Layout(readable_length(recipe, weights, story), False, even_micro_batch(recipe.batch, recipe.micro_batch))
+    micro = even_micro_batch(recipe.batch // recipe.devices, recipe.micro_batch)
+    return Layout(readable_length(recipe, weights, story), False, micro, recipe.devices)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from studio import peak
 from studio.checkpoints.base import count_parameters
 from studio.errors import StudioError
 from studio.jobs.runs import Run
-from studio.recipes.schema import Cpt, Preference, Sft
+from studio.recipes.schema import Cpt, Dpo, Preference, Sft, Training
 from studio.stages import checkpoint
 from studio.stages import model as models
+from studio.stages.layout import Layout, Plan, make_plan, warmup_steps
 from studio.stages.story import Story
-from studio.stages.training import Counted, Layout, Measured, Plan, make_plan, metrics_of, planned_facts
+from studio.stages.watching import Counted, Measured, metrics_of
 
 
 class Prepared(NamedTuple):
@@ -66,3 +69,33 @@ def prepare(run: Run, recipe: Cpt | Sft | Preference, layout: Layout, weights: P
         checkpoint.write_checkpoint(run, story, f"{run.id}-{name}", "full" if full else "adapter", measured.epoch, counted.tokens, metrics, files)
 
     return Prepared(model, precision, plan, write, float(facts.get("flops_per_token", 0)))
+
+
+def token_cost(recipe: Training, model: Any) -> float:
+    """FLOPs of a token, by ``peak.flops_a_token``; 0 where only some of the weights work on each (a mixture of experts)."""
+    config = model.config
+    if any(getattr(config, name, 0) for name in ("num_experts", "num_local_experts", "n_routed_experts")):
+        return 0.0
+    sizes = {True: 0, False: 0}
+    for parameter in model.parameters():
+        kept = getattr(parameter, "quant_state", None)  # four bits lie packed, two in a byte
+        sizes[bool(parameter.requires_grad)] += prod(kept.shape) if kept is not None else parameter.numel()
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings()
+    if head is None or head.weight is not embedding:  # then looked up, never multiplied
+        sizes[bool(embedding.requires_grad)] -= embedding.numel()
+    return peak.flops_a_token(sizes[False], sizes[True], references=isinstance(recipe, Dpo))
+
+
+def planned_facts(recipe: Training, plan: Plan, model: Any, parameters: int, precision: models.Precision) -> dict[str, Any]:
+    """For the ``plan`` event: the arithmetic, what of the model learns, and what a reading of the run must know."""
+    flops = token_cost(recipe, model) if models.on_cuda() and (precision.autocast or precision.weights == "bfloat16") else 0.0
+    return {
+        **plan.facts(),
+        "warmup_steps": warmup_steps(recipe, plan),
+        "max_grad_norm": recipe.max_grad_norm,
+        "vocabulary": int(getattr(model.config, "vocab_size", 0) or 0),
+        "parameters": parameters,
+        "trainable": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        "precision": precision.said,
+        **({"flops_per_token": flops} if flops else {}),
+    }

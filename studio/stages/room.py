@@ -24,8 +24,8 @@ LOOK = 1.0
 T = TypeVar("T")
 
 
-def with_room(story: Story, needed: int, what: str, write: Callable[[], T], undo: Callable[[], Any] = lambda: None) -> T:
-    """Wait until ``needed`` bytes are free beside the margin, then ``write()``. If the disk fills up on the way: ``undo()``, wait, once more.
+def with_room(story: Story, needed: int, what: str, write: Callable[[], T]) -> T:
+    """Wait until ``needed`` bytes are free beside the margin, then ``write()``. If the disk fills up on the way: wait, once more.
 
     Raises ``Stopped`` when the stage is asked to stop while it waits.
     """
@@ -34,7 +34,6 @@ def with_room(story: Story, needed: int, what: str, write: Callable[[], T], undo
         try:
             return write()
         except Exception as error:
-            undo()
             if not is_no_room(error):
                 raise
             # It needed more than was thought: half as much again as is free now must be there before the next try.

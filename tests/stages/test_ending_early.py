@@ -6,7 +6,7 @@ from studio.checkpoints.store import read_checkpoint
 from studio.jobs.ending import judge
 from studio.jobs.runs import DONE, read_run
 from studio.jobs.telling import event_line
-from studio.stages.training import Counted
+from studio.stages.watching import Counted
 
 from .conftest import MakeRun, done, events, lore
 

@@ -15,7 +15,7 @@ from studio.checkpoints.templates import template_for
 from studio.recipes.schema import Cpt, Dpo, Sft
 from studio.stages import data
 from studio.stages.model import load_adapter, load_model, load_transformers_tokenizer
-from studio.stages.training import token_cost
+from studio.stages.preparing import token_cost
 
 from .conftest import MakeRun, dialogue, done, events, lore
 from .test_training import loss_by_hand

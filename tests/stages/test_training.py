@@ -13,8 +13,8 @@ from studio.checkpoints.store import read_checkpoint
 from studio.checkpoints.templates import template_for
 from studio.jobs.runs import read_run
 from studio.stages import data
+from studio.stages.layout import Plan, even_micro_batch
 from studio.stages.model import load_adapter, load_model, load_transformers_tokenizer
-from studio.stages.training import Plan, even_micro_batch
 
 from .conftest import MakeRun, done, events, lore, losses
 
