@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -115,24 +118,25 @@ def check_tokenizer(folder: Path) -> float:
     return measured
 
 
-def has_chat_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").is_file():
-        return True
+def read_header(file: Path) -> tuple[dict[str, Any], int]:
+    """What a safetensors file says of itself (its tensors by name, ``__metadata__`` beside them), and at which byte their data begin."""
     try:
-        return bool(msgspec.json.decode((folder / "tokenizer_config.json").read_bytes()).get("chat_template"))
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, AttributeError):
-        return False
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            entries: dict[str, Any] = msgspec.json.decode(opened.read(length))
+    except (OSError, struct.error, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StudioError(f"{file} is incomplete or damaged ({error}); make or fetch the checkpoint again.") from error
+    return entries, 8 + length
+
+
+def shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """Name and shape of every tensor in the safetensors files of a folder, from their headers alone."""
+    for file in sorted(folder.glob("*.safetensors")):
+        for name, entry in read_header(file)[0].items():
+            if name != "__metadata__":
+                yield name, entry["shape"]
 
 
 def count_parameters(folder: Path) -> int:
-    """Parameters in the safetensors files of a folder, from their headers alone (0 if there are none)."""
-    import struct
-    from math import prod
-
-    total = 0
-    for file in folder.glob("*.safetensors"):
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            header = msgspec.json.decode(opened.read(length))
-        total += sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    return total
+    """Parameters in the safetensors files of a folder (0 if there are none)."""
+    return sum(prod(shape) for _, shape in shapes(folder))

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from studio.checkpoints.base import shapes
+
 GENERATIONS: tuple[tuple[float, str], ...] = (
     (7.5, "RTX 20, T4"),
     (8.0, "A100"),
@@ -187,18 +189,12 @@ def is_ignored(name: str, more: Iterable[str] = ()) -> bool:
 
 def linear_layers(weights: Path, more: Iterable[str] = ()) -> list[tuple[str, int, int]]:
     """``(name, inputs, outputs)`` of the layers that are quantized, from the headers of a folder's safetensors files."""
-    import struct
-
     found = []
     ignored = list(more)
-    for file in sorted(weights.glob("*.safetensors")):
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            header = msgspec.json.decode(opened.read(length))
-        for name, entry in header.items():
-            module = name.removesuffix(".weight")
-            if name != "__metadata__" and module != name and len(entry["shape"]) == 2 and "embed" not in module and not is_ignored(module, ignored):
-                found.append((module, entry["shape"][1], entry["shape"][0]))
+    for name, shape in shapes(weights):
+        module = name.removesuffix(".weight")
+        if module != name and len(shape) == 2 and "embed" not in module and not is_ignored(module, ignored):
+            found.append((module, shape[1], shape[0]))
     return found
 
 

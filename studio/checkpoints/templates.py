@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from studio.errors import StudioError
+from studio.text import one_line
 
 CHATML = """\
 {%- for message in messages %}
@@ -117,8 +118,13 @@ def template_for(folder: Path) -> Template:
 
 
 def render(template: Template, messages: list[dict[str, str]], add_generation_prompt: bool = False) -> str:
-    """The conversation as one text, as transformers and vLLM render it (sandboxed Jinja, blocks trimmed)."""
-    return str(_compiled(template.text).render(messages=messages, add_generation_prompt=add_generation_prompt, **_names(template)))
+    """The conversation as one text, as transformers and vLLM render it (sandboxed Jinja, blocks trimmed). StudioError where it cannot be."""
+    try:
+        return str(_compiled(template.text).render(messages=messages, add_generation_prompt=add_generation_prompt, **_names(template)))
+    except StudioError:
+        raise
+    except Exception as error:  # a foreign template is a program: it may raise anything
+        raise StudioError(f"The chat template cannot render the conversation: {one_line(str(error))[:200]}.") from error
 
 
 OPEN, CLOSE = "\ufdd0", "\ufdd1"
@@ -144,6 +150,14 @@ def take_marks(rendered: str, end_of_turn: str) -> tuple[str, list[tuple[int, in
 def stop_tokens(template: Template) -> list[str]:
     """Tokens at which a reply ends, the end of a turn first."""
     return list(dict.fromkeys((template.end_of_turn, template.eos_token)))
+
+
+def stop_ids(tokenizer: Any, template: Template, *known: Any) -> list[int]:
+    """Ids of the tokens at which a reply ends. ``known`` is what configs name besides: an id, several, or nothing."""
+    found = [tokenizer.token_to_id(token) for token in stop_tokens(template)]
+    for own in known:
+        found += own if isinstance(own, list) else [own]
+    return list(dict.fromkeys(number for number in found if isinstance(number, int)))
 
 
 def _names(template: Template) -> dict[str, str]:

@@ -64,14 +64,9 @@ def preview_row(base: Path, row: Row, system_prompt: str = "", length: int = 0) 
 
 def render_marked(template: Template, messages: list[dict[str, str]]) -> tuple[str, list[tuple[int, int]]]:
     """The conversation as one text, and where in it the loss counts: each reply and the end-of-turn token after it."""
-    from jinja2 import TemplateError
-
     plain = [{"role": m["role"], "content": m["content"].strip()} for m in messages]
     marked = [m | {"content": OPEN + m["content"] + CLOSE} if m["role"] == "assistant" else m for m in plain]
-    try:
-        rendered, whole = render(template, marked), render(template, plain)
-    except TemplateError as error:
-        raise StudioError(f"The base's chat template refuses this conversation ({error}); it would be left out of training.") from error
+    rendered, whole = render(template, marked), render(template, plain)
     text, spans = take_marks(rendered, template.end_of_turn)
     if text != whole:
         raise StudioError("The base's own chat template changes replies while rendering them; it cannot be trained with.")

@@ -8,8 +8,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-import msgspec
-
 from studio.checkpoints.store import all_checkpoints
 from studio.errors import StudioError
 from studio.persona.folder import Persona
@@ -157,10 +155,3 @@ class Sitting:
         """All votes of the persona on the checkpoints of this review as they are now: one made anew under an old name starts anew."""
         current = {c.id: digest(c) for c in all_checkpoints(self.persona) if c.id in self.review.checkpoints}
         return [vote for vote in votes(self.persona) if all(current.get(side.checkpoint) == side.digest for side in vote.sides)]
-
-
-def winning_history(voted: Round, vote: Vote) -> list[dict[str, str]]:
-    """The conversation with the winner's reply at its end; StudioError if nobody won."""
-    if vote.winner is None:
-        raise StudioError("No reply won this round, so there is none to go on from.")
-    return [*msgspec.to_builtins(voted.messages), {"role": "assistant", "content": vote.winner.reply}]

@@ -6,7 +6,7 @@ from studio.errors import StudioError
 from studio.persona.folder import Persona
 from studio.review.probes import opening
 from studio.review.rounds import Round, Sampling
-from studio.review.sitting import Sitting, resume, winning_history
+from studio.review.sitting import Sitting, resume
 
 
 @pytest.fixture
@@ -52,14 +52,6 @@ def test_probes_come_in_order_and_once(sitting: Sitting) -> None:
     played(sitting, source="probe:p2")
     with pytest.raises(StudioError, match="All 2 probes were used"):
         sitting.next_probe()
-
-
-def test_going_on_needs_a_winner(sitting: Sitting) -> None:
-    one, two = played(sitting), played(sitting)
-    history = winning_history(one, sitting.vote(one, "2"))
-    assert [m["role"] for m in history] == ["user", "assistant"] and history[-1]["content"] == "Sit down."
-    with pytest.raises(StudioError, match="No reply won"):
-        winning_history(two, sitting.vote(two, "tie"))
 
 
 def test_votes_on_a_checkpoint_made_anew_under_an_old_name_tell_nothing(sitting: Sitting) -> None:

@@ -6,7 +6,8 @@ import hashlib
 import threading
 from pathlib import Path
 
-from studio.checkpoints.base import check_tokenizer, has_chat_template, load_tokenizer, locate_base, model_config
+from studio.checkpoints.base import check_tokenizer, load_tokenizer, locate_base, model_config
+from studio.checkpoints.templates import template_for
 from studio.stages.pocket import CONTROL, VOCABULARY, ensure_pocket, make_pocket
 
 
@@ -28,7 +29,7 @@ def test_tokenizer_is_sane_and_knows_turns(pocket: Path) -> None:
     assert tokenizer.get_vocab_size() == VOCABULARY == model_config(pocket)["vocab_size"]
     text = "Ülj le. 你好，灯还亮着。 座ってください。 \n\n🙂 'tis"
     assert tokenizer.decode(tokenizer.encode(text).ids) == text
-    assert not has_chat_template(pocket)
+    assert template_for(pocket).name == "chatml", "by its control tokens: it has no template of its own"
 
 
 def test_two_at_once_make_it_once(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

@@ -10,6 +10,7 @@ from statistics import median
 from studio.dialogue.checks.base import Check, Context, Examiner, about, hers
 from studio.dialogue.flags import Flag
 from studio.dialogue.store import Row
+from studio.errors import StudioError
 
 
 class _EmptyTurn(Examiner):
@@ -81,7 +82,7 @@ class _SpeaksFirst(Examiner):
             try:
                 mark = "opening words"
                 self.refused = mark not in render(self.context.template, [{"role": "assistant", "content": mark}, {"role": "user", "content": "so"}])
-            except Exception:  # whatever a foreign template raises
+            except StudioError:
                 self.refused = True
         return self.refused
 
@@ -114,8 +115,8 @@ class _TooLong(Examiner):
             return ()
         try:
             text = render(self.context.template, messages)
-        except Exception as error:  # whatever a foreign template raises
-            return [Flag(self.name, f"the base's template refuses this conversation ({error}); it would be left out of training")]
+        except StudioError as error:
+            return [Flag(self.name, f"{str(error).removesuffix('.')}; it would be left out of training")]
         self.waiting.append((index, text))
         if len(self.waiting) >= self.FEW:
             self._count()

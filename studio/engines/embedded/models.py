@@ -12,7 +12,7 @@ import msgspec
 import torch
 
 from studio.checkpoints.base import context_length, count_parameters, load_tokenizer, model_config
-from studio.checkpoints.templates import Template, render, stop_tokens, template_for
+from studio.checkpoints.templates import Template, render, stop_ids, template_for
 from studio.engines.embedded.protocol import ChatMessage, RefusedError
 from studio.errors import StudioError
 
@@ -53,18 +53,12 @@ class Weights:
         kinds = getattr(self.model.config.get_text_config(), "layer_types", None) or []
         self.chunkable = not getattr(self.model, "_is_stateful", False) and set(kinds) <= ATTENTION
         """Whether a prompt may be read in parts: recurrent layers take later parts one token at a time only."""
-        self.stops = frozenset(self._stop_ids())
+        own = self.model.generation_config.eos_token_id if self.model.generation_config else None
+        self.stops = frozenset(stop_ids(self.tokenizer, self.template, own))
         self.adapters: dict[str, str] = {}
         """PEFT's name of each adapter, by checkpoint id."""
         self.active: str | None = None
         """Checkpoint id of the adapter that is switched on."""
-
-    def _stop_ids(self) -> set[int]:
-        """Every token that ends a reply: by the chat template, and by the model's own generation config."""
-        ids = {self.tokenizer.token_to_id(token) for token in stop_tokens(self.template)}
-        own = self.model.generation_config.eos_token_id if self.model.generation_config else None
-        ids.update(own if isinstance(own, list) else [own])
-        return {number for number in ids if number is not None}
 
     def add_adapter(self, checkpoint_id: str, folder: Path) -> None:
         """Put an adapter over the model, switched off. StudioError if it does not fit."""
@@ -116,8 +110,6 @@ class Weights:
             text = render(self.template, plain, add_generation_prompt)
         except StudioError as error:
             raise RefusedError(str(error)) from error
-        except Exception as error:  # a template is a program; whatever it raises is about these messages
-            raise RefusedError(f"The chat template cannot render these messages: {error}.") from error
         return self.encode(text.partition(mark)[0] if continue_final else text, special=False)
 
 
