@@ -103,12 +103,12 @@ def _add(words: list[str], persona: Persona) -> None:
 
 
 def _start(arguments: Namespace, persona: Persona, wanted: list[Checkpoint]) -> None:
-    from studio.engines import servers
+    from studio.engines import servers, starting
     from studio.engines.sharing import ensure_served
 
-    context = arguments.context or servers.CONTEXT
+    context = arguments.context or starting.CONTEXT
     if arguments.engine == "vllm" or arguments.plan:
-        plans = servers.plans(persona, wanted, context)
+        plans = starting.plans(persona, wanted, context)
         if arguments.plan and arguments.json:
             output.json(plans)
             return

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from studio.checkpoints.store import get_checkpoint
-from studio.engines import servers
+from studio.engines import servers, starting
 from studio.errors import StudioError
 from studio.files import lock, write_json
 from studio.home import home, known_personas
@@ -78,7 +78,7 @@ def stop_for(run: Run) -> list[str]:
             engine=server.engine,
             checkpoints=list(server.models),
             port=server.port,
-            context=server.context or servers.CONTEXT,
+            context=server.context or starting.CONTEXT,
             key=server.key,
             run=str(run.path),
             filtered=server.filtered,
@@ -102,7 +102,7 @@ def bring_back() -> None:
                 _forget(note)  # it was never stopped, or somebody has started it by hand
                 continue
             wanted = [get_checkpoint(persona, name) for name in note.checkpoints]
-            started = servers.start(persona, wanted, note.engine, note.port, note.context, key=note.key, filtered=note.filtered)
+            started = starting.start(persona, wanted, note.engine, note.port, note.context, key=note.key, filtered=note.filtered)
             if note not in returning():  # whoever it was for has left meanwhile
                 for server in started:
                     servers.stop(server)

@@ -5,7 +5,6 @@ The key guards these addresses as all others. A server tells at its start how ma
 
 from __future__ import annotations
 
-import http.client
 from pathlib import Path
 
 import msgspec
@@ -83,17 +82,12 @@ def _rewrite(server: Server, models: dict[str, str]) -> Server:
 
 
 def _ask(server: Server, path: str, body: dict[str, str]) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     try:
-        headers = {"Authorization": f"Bearer {server.key}", "Content-Type": "application/json"}
-        connection.request("POST", path, msgspec.json.encode(body), headers)
-        answer = connection.getresponse()
-        said = answer.read(20_000).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException) as error:
+        status, answer = servers.ask(server, path, body, timeout=120)
+    except OSError as error:
         raise StudioError(f"{server.name} does not answer ({error}); look at its log, or stop it and start it again.") from error
-    finally:
-        connection.close()
-    if answer.status != 200:
+    if status != 200:
+        said = answer.decode("utf-8", "replace")
         try:
             decoded = msgspec.json.decode(said)
             said = decoded.get("error", decoded).get("message", said)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 import time
 from collections.abc import Sequence
 
 import msgspec
 
+from studio.engines import servers
 from studio.engines.servers import Server
 
 
@@ -53,7 +53,7 @@ def parse(text: str, at: float) -> Reading:
     sums: dict[str, float] = {}
     buckets: dict[float, float] = {}
     caches = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if not (found := _LINE.match(line)):
             continue
         name, labels, value = found[1], found[2] or "", float(found[3])
@@ -79,16 +79,11 @@ def read(server: Server) -> Reading | None:
     """The server's numbers now; None from one that counts none (the embedded engine, an outside endpoint) or does not answer."""
     if server.engine != "vllm":
         return None
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
     try:
-        connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {server.key}"})
-        answer = connection.getresponse()
-        body = answer.read().decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException):
+        status, body = servers.ask(server, "/metrics")
+    except OSError:
         return None
-    finally:
-        connection.close()
-    return parse(body, time.monotonic()) if answer.status == 200 else None
+    return parse(body.decode("utf-8", "replace"), time.monotonic()) if status == 200 else None
 
 
 def rate(readings: Sequence[Reading]) -> float | None:

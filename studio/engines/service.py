@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from studio.checkpoints.store import Checkpoint
-from studio.engines import servers
+from studio.engines import servers, starting
 from studio.engines.servers import Engine, Server
 from studio.errors import StudioError
 from studio.files import write_atomic
@@ -85,7 +85,7 @@ def write_unit(persona: Persona, checkpoints: list[Checkpoint], engine: Engine, 
     """Write the unit for serving these checkpoints; its file and its port (a free one is chosen where none is asked for)."""
     if any(c.kind == "external" for c in checkpoints):
         raise StudioError("An outside endpoint is not served from here; name a checkpoint.")
-    chosen = servers.choose_port(port)
+    chosen = starting.choose_port(port)
     service_key(persona)
     path = unit_folder() / unit_name(persona)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def stay(
     for left in servers.running(persona):
         if port and left.port == port:
             servers.stop(left)
-    started = servers.start(persona, checkpoints, engine, port, context, key=service_key(persona), filtered=filtered)
+    started = starting.start(persona, checkpoints, engine, port, context, key=service_key(persona), filtered=filtered)
     try:
         for server in started:
             _ready(server, tell, lambda: wanted)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from studio.checkpoints.store import Checkpoint
-from studio.engines import giving_way, hot, servers
+from studio.engines import giving_way, hot, servers, starting
 from studio.engines.servers import Engine, Server
 from studio.persona.folder import Persona
 
@@ -31,7 +31,7 @@ def ensure_served(
     engine: str = "",
     progress: Progress = lambda line: None,
     port: int | None = None,
-    context: int = servers.CONTEXT,
+    context: int = starting.CONTEXT,
     filtered: bool = False,
 ) -> tuple[dict[str, Server], list[Server]]:
     """A ready server for each checkpoint id, and those of them that were started here. Blocks until they answer.
@@ -54,7 +54,7 @@ def ensure_served(
                     missing.remove(checkpoint)
     if missing:
         progress(f"Starting the {chosen} engine")
-        started = servers.start(persona, missing, chosen, port, context, filtered=filtered)
+        started = starting.start(persona, missing, chosen, port, context, filtered=filtered)
     try:
         for server in started:
             servers.wait_ready(server, progress)

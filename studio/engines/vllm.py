@@ -1,4 +1,4 @@
-"""vLLM as a process: its command line, its environment, and its log read for the one sentence that says what went wrong.
+"""vLLM as a process: its plan, its command line and its environment. Its log is read in ``vllm_log``.
 
 Checked against vLLM 0.32.0. What runs inside it is in ``inside_vllm/``: its own key guards ``/v1`` alone, ``studio_guard`` closes the
 rest; ``studio_mend`` keeps its CPU engine alive.
@@ -7,24 +7,22 @@ rest; ``studio_mend`` keeps its CPU engine alive.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import struct
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from studio.checkpoints.base import context_length, load_tokenizer, model_config
+from studio.checkpoints.base import context_length, load_tokenizer, model_config, read_header
 from studio.checkpoints.store import Checkpoint
-from studio.checkpoints.templates import stop_tokens, template_for
+from studio.checkpoints.templates import stop_ids, template_for
 from studio.engines.environment import ServingEnvironment
 from studio.errors import StudioError
 from studio.files import write_atomic, write_json
 from studio.home import bf16_instructions
-from studio.text import one_line, size
+from studio.text import size
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values that ``--max-lora-rank`` takes."""
@@ -196,7 +194,7 @@ def prepare(
     if filtered:
         _link_studio(folder / "python")
     for file in weights.glob("*.safetensors"):
-        _header(file)  # a damaged file is told now and not in half a minute
+        read_header(file)  # a damaged file is told now and not in half a minute
     template = template_for(weights)
     write_atomic(folder / "template.jinja", template.text)
     write_json(folder / "generation" / "generation_config.json", {"eos_token_id": _stop_ids(weights)})
@@ -238,12 +236,6 @@ def prepare(
     return argv
 
 
-def cache_tokens(log: str) -> int:
-    """Tokens of conversation that a started server says it holds; 0 if it does not say."""
-    found = re.findall(r"KV cache size: ([\d,]+) tokens", log)
-    return int(found[-1].replace(",", "")) if found else 0
-
-
 INNER = "base_model.model.model."
 """What PEFT puts before the names inside a causal language model."""
 
@@ -254,9 +246,9 @@ def fitting(adapter: Path, weights: Path, copy: Path) -> Path:
     vLLM 0.32 ignores an adapter whose names fit nothing, without a word: every reply is then exactly the base's. It happens on a
     hub Qwen3.5, a vision-language model whose adapters are trained on the text class inside.
     """
-    there = {name.rpartition(".")[0] for file in weights.glob("*.safetensors") for name in _header(file)[0]}
+    there = {name.rpartition(".")[0] for file in weights.glob("*.safetensors") for name in read_header(file)[0]}
     file = adapter / "adapter_model.safetensors"
-    names = {name: name.replace(INNER, f"{INNER}language_model.", 1) for name in _header(file)[0] if name != "__metadata__"}
+    names = {name: name.replace(INNER, f"{INNER}language_model.", 1) for name in read_header(file)[0] if name != "__metadata__"}
 
     def fits(found: Iterable[str]) -> bool:
         return any(name.removeprefix("base_model.model.").partition(".lora_")[0] in there for name in found)
@@ -267,35 +259,22 @@ def fitting(adapter: Path, weights: Path, copy: Path) -> Path:
         raise StudioError(f"vLLM would ignore the adapter {adapter}: none of its layers is in {weights}; merge it, or use the embedded engine.")
     copy.mkdir(parents=True, mode=0o700)
     (copy / "adapter_config.json").write_bytes((adapter / "adapter_config.json").read_bytes())
-    entries, data = _header(file)
+    entries, data = read_header(file)
     header = msgspec.json.encode({names.get(name, name): entry for name, entry in entries.items()})
     header += b" " * (-len(header) % 8)
     write_atomic(copy / file.name, struct.pack("<Q", len(header)) + header + file.read_bytes()[data:])
     return copy
 
 
-def _header(file: Path) -> tuple[dict[str, Any], int]:
-    """Tensors of a safetensors file by name, and where their data begin."""
-    try:
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            entries: dict[str, Any] = msgspec.json.decode(opened.read(length))
-    except (OSError, struct.error, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StudioError(f"{file} is incomplete or damaged ({error}); make or fetch the checkpoint again.") from error
-    return entries, 8 + length
-
-
 def _stop_ids(weights: Path) -> list[int]:
     """Tokens that end a reply: those of the chat template, and those the model's generation config names."""
-    tokenizer = load_tokenizer(weights)
-    ids = [tokenizer.token_to_id(token) for token in stop_tokens(template_for(weights))]
+    known = []
     for name in ("generation_config.json", "config.json"):
         try:
-            own = msgspec.json.decode((weights / name).read_bytes()).get("eos_token_id")
+            known.append(msgspec.json.decode((weights / name).read_bytes()).get("eos_token_id"))
         except (OSError, msgspec.DecodeError, AttributeError):
             continue
-        ids += own if isinstance(own, list) else [own]
-    return list(dict.fromkeys(number for number in ids if number is not None))
+    return stop_ids(load_tokenizer(weights), template_for(weights), *known)
 
 
 def _write_inside(folder: Path) -> None:
@@ -340,95 +319,3 @@ def variables(environment: ServingEnvironment, folder: Path, key: str) -> dict[s
     if environment.kind == "cpu":
         kept |= {"VLLM_CPU_KVCACHE_SPACE": str(KV_CACHE_GB), "VLLM_TARGET_DEVICE": "cpu"}
     return kept
-
-
-FAILURES: tuple[tuple[str, str], ...] = (
-    (
-        r"CUDA out of memory|torch\.(cuda\.)?OutOfMemoryError|No available memory for the cache blocks|Free memory on device",
-        "The GPU's memory is too small for this; stop what else uses it, choose a shorter context, or quantize the checkpoint.",
-    ),
-    (
-        r"larger than the (maximum number of tokens|available KV cache)|KV cache is needed, which is larger|max seq len .*is larger than",
-        "The context is too long for the memory there is; choose a shorter one.",
-    ),
-    (r"MemoryError|Cannot allocate memory|DefaultCPUAllocator: can't allocate", "The memory ran out; stop other servers or serve a smaller one."),
-    (r"[Aa]ddress already in use", "The port is taken by another program; choose another one."),
-    (
-        r"[Cc]hat template.*(not found|does not exist|looks like a file path|appears path-like)|no chat template",
-        "The chat template could not be read; look at the server's log.",
-    ),
-    (
-        r"avx512|AVX-?512|Illegal instruction|not supported.*ISA",
-        "This processor lacks AVX-512, which vLLM for CPU needs; use the embedded engine.",
-    ),
-    (
-        r"requires AMX|Failed to find a kernel that can implement|WNA16|not supported (for the current GPU|on this|on CPU)|Minimum capability"
-        r"|is not divisible by\s+weight quantization|quantization.*(not supported|unsupported)|Unknown quantization",
-        "vLLM cannot run this quantization on this machine; serve it with the embedded engine, or quantize with another scheme.",
-    ),
-    (
-        r"User-specified max_model_len .* is greater than",
-        "The context asked for is longer than the model's own; choose a shorter one.",
-    ),
-    (
-        r"[Ss]afetensor|line \d+ column \d+ \(char|Cannot find any model weights|deserializing header|Invalid repository ID"
-        r"|does not (appear to )?have .*config\.json|KeyError: '?model\.",
-        "The model folder is incomplete or damaged; make or fetch the checkpoint again.",
-    ),
-    (
-        r"LoRA rank \d+ is greater than",
-        "An adapter has a higher rank than this server was started for; stop it and start it again with this adapter.",
-    ),
-    (r"LoRA.*(not supported|does not support)|is not in the target modules", "vLLM cannot load one of the adapters; merge it first."),
-    (r"No space left on device", "The disk is full; free some space and try again."),
-    (r"No module named|ImportError|undefined symbol", "The serving environment is broken; build it again with: studio doctor --fix"),
-    (
-        r"[Mm]odel architectures .* (are|is) not supported|has no vLLM implementation|does not recognize this architecture",
-        "vLLM does not know this kind of model; use the embedded engine.",
-    ),
-)
-"""What a log says, as a pattern, and what it means for people. The first that is found counts."""
-
-_ERROR = re.compile(r"^(?:\([^)]*\) *)?(?:ERROR\b.*?\] *)?((?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt)\b: ?.*)$")
-_PREFIX = re.compile(r"^(?:\([^)]*\) *)?(?:ERROR\b.*?\] *)?")
-_INVALID = re.compile(r"^(?:\([^)]*\) *)?(?:ERROR\b.*?\] *)?\s*Value error, (.*?)(?: \[type=.*)?$")
-"""pydantic puts what is wrong on the line after its own error."""
-
-
-def failure(log: str) -> str:
-    """One sentence for the end of a log: what it was and what to do, with vLLM's own first error line."""
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in log.splitlines()]
-    errors = []
-    for line, following in pairwise([*lines, ""]):
-        if found := _INVALID.match(line) or _ERROR.match(line):
-            # Which kernels there are and what each lacks stands on the lines after the error's own.
-            why = _PREFIX.sub("", following).rstrip(". ") if found[1].rstrip().endswith("Reasons:") else ""
-            errors.append(f"{found[1].rstrip()} {why}" if why else found[1].replace(". Reasons:", ""))
-    # "Engine core initialization failed" and "1 validation error" only say that something else did.
-    telling = [error for error in errors if "Engine core initialization failed" not in error and "validation error for" not in error]
-    cause = one_line((telling or errors or [line for line in lines if line] or [""])[0])[:240].removesuffix(".")
-    # The errors alone, if there are any: a warning further up may use a word that a pattern looks for.
-    text = "\n".join(telling or errors or lines)
-    for pattern, meaning in FAILURES:
-        if re.search(pattern, text):
-            return f"{meaning.removesuffix('.')} (vLLM: {cause})."
-    return f"vLLM stopped: {cause}." if cause else "vLLM stopped and left no message; look at the server's log."
-
-
-def progress(log: str) -> str:
-    """What vLLM is doing, by the newest telling line of its log; empty if none."""
-    steps: tuple[tuple[str, str], ...] = (
-        ("Application startup complete", "Ready"),
-        ("Starting vLLM server|Started server process", "Opening the port"),
-        ("Capturing CUDA graph|Graph capturing", "Capturing CUDA graphs"),
-        ("Dynamo bytecode transform|Compiling a graph", "Compiling"),
-        ("KV cache size|# GPU blocks|# CPU blocks", "Reserving memory for conversations"),
-        ("Loading weights took", "Weights are loaded"),
-        ("Starting to load model|Loading safetensors", "Loading the weights"),
-        ("Initializing a V1 LLM engine|EngineCore", "Starting vLLM's engine"),
-        ("non-default args|vLLM API server version", "vLLM has started"),
-    )
-    for pattern, sentence in steps:
-        if re.search(pattern, log):
-            return sentence
-    return ""

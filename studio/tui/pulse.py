@@ -29,6 +29,8 @@ class Served(NamedTuple):
     """Ids of the checkpoints it serves."""
     ready: bool
     """Whether it answers; False while it loads."""
+    filtered: bool = False
+    """Whether it filters what it says."""
 
 
 class Pulse(Message):
@@ -79,7 +81,7 @@ def served(persona: Persona) -> list[Served]:
         from studio.engines.servers import running
     except ImportError:
         return []
-    return [Served(s.name, s.engine, s.base_url, tuple(s.models), s.state == "ready") for s in running(persona)]
+    return [Served(s.name, s.engine, s.base_url, tuple(s.models), s.state == "ready", s.filtered) for s in running(persona)]
 
 
 class News:

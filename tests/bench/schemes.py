@@ -20,7 +20,7 @@ from studio.checkpoints import base as bases
 from studio.checkpoints import herself
 from studio.checkpoints.schemes import SCHEMES
 from studio.checkpoints.store import get_checkpoint, read_checkpoint
-from studio.engines import environment, servers
+from studio.engines import environment, servers, starting
 from studio.errors import StudioError
 from studio.jobs import processes
 from studio.jobs.runs import create_run, read_events
@@ -61,7 +61,7 @@ def served(persona: Persona, name: str) -> str:
         return "not tried"
     began = time.monotonic()
     try:
-        (server,) = servers.start(persona, [get_checkpoint(persona, name)], "vllm", context=1024)
+        (server,) = starting.start(persona, [get_checkpoint(persona, name)], "vllm", context=1024)
         servers.wait_ready(server)
     except StudioError as error:
         return f"no: {str(error).partition('did not start: ')[2] or error}"

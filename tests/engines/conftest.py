@@ -13,7 +13,7 @@ import pytest
 from studio.checkpoints.base import pocket_folder
 from studio.checkpoints.store import Checkpoint, write_card
 from studio.checkpoints.templates import render, template_for
-from studio.engines import environment, servers
+from studio.engines import environment, servers, starting
 from studio.engines.servers import Server
 from studio.persona.folder import Persona, create
 from tests.engines.engine_family import BY_HEART, QUESTION, chosen
@@ -66,7 +66,8 @@ def family(family_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         _make_adapter(persona, root, "sft-2", 2)
         _make_learned(persona, root)
     yield persona
-    servers.stop_all(persona)
+    for server in servers.running(persona):
+        servers.stop(server)
 
 
 def _copy_tokenizer(root: Path, folder: Path) -> None:
@@ -122,7 +123,7 @@ def _make_learned(persona: Persona, root: Path) -> None:
 def embedded(family_home: Path, family: Persona) -> Iterator[Server]:
     """One embedded process that serves the whole family."""
     with at_home(family_home):
-        (server,) = servers.start(family, chosen(family, "base", "cpt-1", "sft-1", "sft-2"), "embedded")
+        (server,) = starting.start(family, chosen(family, "base", "cpt-1", "sft-1", "sft-2"), "embedded")
         servers.wait_ready(server)
     yield server
     servers.stop(server)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from studio.engines import environment, vllm
+from studio.engines import environment, vllm, vllm_log
 from studio.errors import StudioError
 from studio.files import lock, write_json
 
@@ -166,7 +166,7 @@ LAST_WORDS = [
 @pytest.mark.parametrize(("log", "sentence"), LAST_WORDS)
 def test_last_words_become_a_sentence(log: str, sentence: str) -> None:
     noise = "INFO 11-21 05:33:29 [vllm.py:1703] torch.compile and AVX512 are fine, the disk has space left on device\n"
-    said = vllm.failure(noise + log if log else "")
+    said = vllm_log.failure(noise + log if log else "")
     assert sentence in said and "\n" not in said and "Engine core" not in said
 
 

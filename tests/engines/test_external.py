@@ -9,7 +9,7 @@ import pytest
 
 from studio.checkpoints.store import all_checkpoints, delete_checkpoint, get_checkpoint
 from studio.cli.main import main
-from studio.engines import keys, servers
+from studio.engines import keys, servers, starting
 from studio.engines.servers import Server
 from studio.engines.sharing import ensure_served
 from studio.errors import StudioError
@@ -64,7 +64,7 @@ def test_it_has_no_weights_to_train_serve_or_delete(other: Persona) -> None:
     with pytest.raises(StudioError, match="without weights here"):
         launch.prepare(other, "sft", resolve(other, "sft"), "near")
     with pytest.raises(StudioError, match="is not served from here"):
-        servers.start(other, [near])
+        starting.start(other, [near])
     with pytest.raises(StudioError, match="studio external remove near"):
         delete_checkpoint(other, "near")
 

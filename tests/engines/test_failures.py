@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from studio.engines import vllm
+from studio.engines import vllm_log
 
 LOGS = Path(__file__).parent / "logs"
 SAID = {
@@ -27,7 +27,7 @@ def test_every_log_is_read() -> None:
 
 @pytest.mark.parametrize("name", SAID)
 def test_the_cause_and_the_way_out_are_one_sentence(name: str) -> None:
-    sentence = vllm.failure((LOGS / f"{name}.txt").read_text())
+    sentence = vllm_log.failure((LOGS / f"{name}.txt").read_text())
     for words in SAID[name]:
         assert words in sentence
     assert "\n" not in sentence and len(sentence) < 500 and sentence.endswith(").")

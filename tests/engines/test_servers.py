@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from studio.checkpoints.store import Checkpoint, get_checkpoint
-from studio.engines import client, servers
+from studio.engines import client, servers, starting
 from studio.engines.client import Sampler
 from studio.engines.servers import Server
 from studio.errors import StudioError
@@ -31,9 +31,9 @@ def orphan(family: Persona) -> Server:
         "import sys, pathlib\n"
         "from studio.persona.folder import open_persona\n"
         "from studio.checkpoints.store import get_checkpoint\n"
-        "from studio.engines import servers\n"
+        "from studio.engines import starting\n"
         "persona = open_persona(pathlib.Path(sys.argv[1]))\n"
-        "print(servers.start(persona, [get_checkpoint(persona, 'base')], 'embedded')[0].name)\n"
+        "print(starting.start(persona, [get_checkpoint(persona, 'base')], 'embedded')[0].name)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(family.root)], capture_output=True, text=True, check=True)
     (server,) = [s for s in servers.running(family) if s.name == done.stdout.strip()]
@@ -113,9 +113,9 @@ def test_a_taken_port_is_refused_and_leaves_nothing(family: Persona) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(StudioError, match=f"Port {port} cannot be used"):
-            servers.start(family, chosen(family, "base"), "embedded", port=port)
+            starting.start(family, chosen(family, "base"), "embedded", port=port)
     with pytest.raises(StudioError, match="Port 99999"):
-        servers.start(family, chosen(family, "base"), "embedded", port=99999)
+        starting.start(family, chosen(family, "base"), "embedded", port=99999)
     assert {path for path in (family.private / "servers").glob("*") if path.is_dir()} <= before
 
 
@@ -124,7 +124,7 @@ def test_a_broken_folder_is_one_sentence(family: Persona, tmp_path: Path) -> Non
     folder.mkdir()
     for file in source.iterdir():
         (folder / file.name).write_bytes(file.read_bytes()[: 3000 if file.suffix == ".safetensors" else None])
-    (server,) = servers.start(family, [Checkpoint("cpt-9", "cpt-9", "cpt", path=str(folder))], "embedded")
+    (server,) = starting.start(family, [Checkpoint("cpt-9", "cpt-9", "cpt", path=str(folder))], "embedded")
     with pytest.raises(StudioError, match=r"^embedded-\d+ did not start: The model in .* cannot be loaded") as raised:
         servers.wait_ready(server)
     assert "\n" not in str(raised.value)
@@ -142,16 +142,16 @@ def test_an_adapter_on_the_wrong_base_is_one_sentence(family: Persona, tmp_path:
     weights = load_file(folder / "adapter_model.safetensors")
     save_file({name.replace("q_proj", "wq"): tensor.to(torch.float32) for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
     wrong = Checkpoint("sft-9", "sft-9", "sft", parent="base", base="pocket", kind="adapter", path=str(folder))
-    (server,) = servers.start(family, [wrong], "embedded")
+    (server,) = starting.start(family, [wrong], "embedded")
     with pytest.raises(StudioError, match=r"adapter .* does not match"):
         servers.wait_ready(server)
 
 
 def test_a_checkpoint_that_is_not_here_is_named(family: Persona) -> None:
     with pytest.raises(StudioError, match="somebody/something"):
-        servers.start(family, [Checkpoint("base", "somebody/something", "base", base="somebody/something")])
+        starting.start(family, [Checkpoint("base", "somebody/something", "base", base="somebody/something")])
     with pytest.raises(StudioError, match="at least one"):
-        servers.start(family, [])
+        starting.start(family, [])
 
 
 def test_the_app_side_imports_nothing_heavy() -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from studio.checkpoints.store import Checkpoint, get_checkpoint
-from studio.engines import client, environment, hot, metrics, servers
+from studio.engines import client, environment, hot, metrics, servers, starting
 from studio.engines.client import Sampler
 from studio.engines.servers import Server
 from studio.engines.sharing import ensure_served, served_by
@@ -31,7 +31,7 @@ ASKED = [{"role": "user", "content": QUESTION}]
 def started(family: Persona, serving: environment.ServingEnvironment) -> Iterator[dict[str, Server]]:
     """Base with an adapter in one process, the full checkpoint in another; both come up at the same time. The second adapter joins later."""
     told: list[str] = []
-    begun = servers.start(family, chosen(family, "sft-1", "cpt-1"), "vllm", context=1024)
+    begun = starting.start(family, chosen(family, "sft-1", "cpt-1"), "vllm", context=1024)
     for server in begun:
         servers.wait_ready(server, told.append)
     assert "vLLM has started" in told
@@ -161,10 +161,10 @@ def test_a_broken_model_folder_is_one_sentence(family: Persona, serving: environ
         (folder / file.name).write_bytes(file.read_bytes()[: 3000 if file.suffix == ".safetensors" else None])
     broken = Checkpoint("cpt-9", "cpt-9", "cpt", path=str(folder))
     with pytest.raises(StudioError, match=r"model\.safetensors is incomplete or damaged"):
-        servers.start(family, [broken], "vllm")
+        starting.start(family, [broken], "vllm")
     whole = (source / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])  # its header is whole: only vLLM will see it
-    (server,) = servers.start(family, [broken], "vllm")
+    (server,) = starting.start(family, [broken], "vllm")
     with pytest.raises(StudioError, match=r"^vllm-\d+ did not start: The model folder is incomplete or damaged.*\(vLLM: ") as raised:
         servers.wait_ready(server)
     assert "\n" not in str(raised.value)

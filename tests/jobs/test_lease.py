@@ -13,7 +13,7 @@ import pytest
 
 from studio.checkpoints.fetch import fetch_base
 from studio.checkpoints.store import get_checkpoint
-from studio.engines import giving_way, servers, sharing
+from studio.engines import giving_way, servers, sharing, starting
 from studio.errors import StudioError
 from studio.jobs import control, device, lease, processes
 from studio.jobs.runs import DONE, QUEUED, RUNNING, read_events, read_run
@@ -84,11 +84,11 @@ def test_a_server_that_a_run_started_for_itself_goes_with_it(machine: Machine, g
     """The run is killed while an engine of its own is up: the device is free again, and a server of the person's own stays."""
 
     def launch(run: str) -> servers.Server:
-        with servers._new_folder(machine.persona, "embedded") as folder, monkeypatch.context() as patch:
+        with starting._new_folder(machine.persona, "embedded") as folder, monkeypatch.context() as patch:
             if run:
                 patch.setenv(processes.RUN_VARIABLE, run)
             argv = [sys.executable, "-c", "import time; time.sleep(600)"]
-            return servers._launch(folder, "embedded", argv, dict(os.environ), "key", 9, ["base"], 512, None)
+            return starting._launch(folder, "embedded", argv, dict(os.environ), "key", 9, ["base"], 512, None)
 
     run = machine.queue(steps=400, seconds=0.05, every=1000)
     machine.wait(run, running)
@@ -106,7 +106,7 @@ def test_a_server_that_a_run_started_for_itself_goes_with_it(machine: Machine, g
 def test_a_server_gives_way_to_a_run_and_comes_back(machine: Machine, gpu: Any) -> None:
     fetch_base("pocket", lambda _line: None)
     persona = machine.persona
-    (server,) = servers.start(persona, [get_checkpoint(persona, "base")], "embedded")
+    (server,) = starting.start(persona, [get_checkpoint(persona, "base")], "embedded")
     servers.wait_ready(server)
     key, port = server.key, server.port
     assert lease.take(alone=True) is None, "a server does not hold the device"
@@ -119,7 +119,7 @@ def test_a_server_gives_way_to_a_run_and_comes_back(machine: Machine, gpu: Any) 
     assert servers.running(persona) == [] and [note.name for note in giving_way.returning()] == [server.name]
     assert not servers.is_alive(server)
     with pytest.raises(StudioError, match="in use by a run"):
-        servers.start(persona, [get_checkpoint(persona, "base")], "embedded")
+        starting.start(persona, [get_checkpoint(persona, "base")], "embedded")
     assert machine.wait(run, over).status.state == DONE
     machine.wait(run, lambda r: any(event["kind"] == "came_back" for event in read_events(r.path)))
     (back,) = servers.running(persona)

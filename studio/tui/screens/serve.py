@@ -27,58 +27,60 @@ METRICS_EVERY = 2.0
 """Seconds between two readings of the servers' own numbers, while this screen is shown."""
 KEPT_READINGS = 5
 """The speed is told over so many readings: ten seconds."""
+FILTERED = "filtered"
+"""Behind the name of an engine that is to filter what it says."""
 
 
 def engine_choices(persona: Persona, wanted: list[Checkpoint]) -> list[Choice]:
     """The engines of this machine, with what vLLM would do; one that is not there says how to get it. Runs in a thread."""
-    from studio.engines import environment, servers
+    from studio.engines import environment, starting
 
     found = environment.status()
     vllm, planned = "" if found.ready else f"{found.problem} Mend it with: studio doctor --fix", ""
     if not vllm:
         try:
-            planned = " ".join(line for plan in servers.plans(persona, wanted).values() for line in plan.said())
+            planned = " ".join(line for plan in starting.plans(persona, wanted).values() for line in plan.said())
         except StudioError as error:
             vllm = str(error)
+    filters = "For others to talk to: personal data and the words of filter.toml are taken out of what it says."
     return [
         Choice("vllm", "vllm", f"fast, many replies at once. {planned}".rstrip(), vllm),
         Choice("embedded", "embedded", "always there; one process, slower, needs nothing installed"),
+        Choice(f"vllm {FILTERED}", "vllm, filtered", filters, vllm),
+        Choice(f"embedded {FILTERED}", "embedded, filtered", filters),
     ]
 
 
-def start_and_wait(persona: Persona, wanted: list[Checkpoint], engine: str, tell: Callable[[str], None]) -> list[str]:
+def start_and_wait(persona: Persona, wanted: list[Checkpoint], choice: str, tell: Callable[[str], None]) -> list[str]:
     """Start servers for the checkpoints that none serves yet and wait until they answer. Names of the checkpoints served."""
-    from studio.engines import servers
+    from studio.engines.sharing import ensure_served
 
-    there = {model for server in servers.running(persona) if server.engine == engine for model in server.models}
-    missing = [c for c in wanted if c.id not in there]
-    for server in servers.start(persona, missing, engine, None) if missing else []:  # type: ignore[arg-type]
-        servers.wait_ready(server, tell)
-    return [c.id for c in wanted]
+    engine, _, filtered = choice.partition(" ")
+    return list(ensure_served(persona, wanted, engine, tell, filtered=bool(filtered))[0])
 
 
-def ask_and_start(screen: StudioScreen, wanted: list[Checkpoint], then: Callable[[], None] | None = None) -> None:
+def ask_and_start(screen: StudioScreen, wanted: list[Checkpoint]) -> None:
     """Ask for the engine, start, and go to the serve screen. Used from the checkpoints too."""
     app = screen.studio
 
     def choose(choices: list[Choice]) -> None:
         ready = next((c.key for c in choices if not c.refused), "embedded")
 
-        def chosen(engine: str | None) -> None:
-            if engine:
+        def chosen(choice: str | None) -> None:
+            if choice:
                 app.action_go("serve")
-                app.call_after_refresh(lambda: _begin(app.screen, wanted, engine))
+                app.call_after_refresh(lambda: _begin(app.screen, wanted, choice))
 
         names = ", ".join(c.id for c in wanted)
-        screen.app.push_screen(Choose(f"Serve {names}. With which engine?", choices, ready, width=10), chosen)
+        screen.app.push_screen(Choose(f"Serve {names}. With which engine?", choices, ready, width=18), chosen)
 
     persona = screen.persona
     screen.in_background(lambda: engine_choices(persona, wanted), choose)
 
 
-def _begin(screen: Any, wanted: list[Checkpoint], engine: str) -> None:
+def _begin(screen: Any, wanted: list[Checkpoint], choice: str) -> None:
     if isinstance(screen, ServeScreen):
-        screen.begin(wanted, engine)
+        screen.begin(wanted, choice)
 
 
 class ServeScreen(StudioScreen):
@@ -113,7 +115,7 @@ class ServeScreen(StudioScreen):
         self.set_interval(METRICS_EVERY, self._count)
 
     def _count(self) -> None:
-        if self.is_current and any(server.engine == "vllm" and server.ready for server in self.servers):
+        if self.is_current and any((server.engine == "vllm" or server.filtered) and server.ready for server in self.servers):
             persona, readings = self.persona, self.readings
             self.in_background(lambda: metrics_line(persona, readings), self._counted)
 
@@ -129,8 +131,7 @@ class ServeScreen(StudioScreen):
         rows = []
         for server in self.servers:
             for model in server.models:
-                loading = not server.ready
-                state = ("… loading", "warn") if loading else ("▲ ready", "good")
+                state = ("… loading", "warn") if not server.ready else ("▲ filters", "accent") if server.filtered else ("▲ ready", "good")
                 rows.append(Row(f"{server.name}\n{model}", (model, state, server.engine, (server.base_url, "muted"), (server.name, "muted"))))
         shown = {row.key.partition("\n")[2] for row in rows}
         rows += [Row(f"\n{name}", (name, ("… starting", "warn"))) for name in self.starting.split(", ") if name and name not in shown]
@@ -179,16 +180,16 @@ class ServeScreen(StudioScreen):
 
         self.app.push_screen(Choose("Serve which checkpoint? (several: mark them with space on screen 5)", choices, width=30), chosen)
 
-    def begin(self, wanted: list[Checkpoint], engine: str) -> None:
-        """Start an engine; its progress is told below the table."""
+    def begin(self, wanted: list[Checkpoint], choice: str) -> None:
+        """Start an engine; its progress is told below the table. ``choice``: one of ``engine_choices``."""
         if self.refused("start"):
             return
         persona = self.persona
         self.starting = ", ".join(c.id for c in wanted)
-        self.news_ = [f"Starting {engine} with {self.starting} …"]
+        self.news_ = [f"Starting {choice.replace(' ', ', ')} with {self.starting} …"]
         self._fill()
         tell = self.news(self._tell)
-        self.in_background(lambda: start_and_wait(persona, wanted, engine, tell), self._ready, self._not_ready)
+        self.in_background(lambda: start_and_wait(persona, wanted, choice, tell), self._ready, self._not_ready)
 
     def _tell(self, text: str) -> None:
         self.news_.append(text)
@@ -352,15 +353,19 @@ def paste_lines(persona: Persona, name: str, model: str) -> list[Line]:
 
 
 def metrics_line(persona: Persona, before: dict[str, Any]) -> str:
-    """How the first server that counts does; ``before`` keeps the readings the speed is told from."""
-    from studio.engines import metrics, servers
+    """How the servers do that count what they do or take out; ``before`` keeps the readings the speed is told from."""
+    from studio.engines import filtered, metrics, servers
 
     told = []
     for server in servers.running(persona):
-        if server.state == "ready" and (now := metrics.read(server)):
+        if server.state != "ready":
+            continue
+        if now := metrics.read(server):
             kept = [*before.get(server.name, []), now][-KEPT_READINGS:]
             before[server.name] = kept
             told.append(f"{server.name}: {metrics.said(kept)}")
+        if server.filtered:
+            told.append(f"{server.name} {filtered.said(filtered.counts(server.path))}")
     return "   ".join(told)
 
 
