@@ -6,7 +6,6 @@ in bytes a parameter or a token.
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from itertools import combinations
@@ -16,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from studio.checkpoints.base import model_config
+from studio.checkpoints.base import model_config, shapes
 from studio.recipes.schema import Cpt, Preference, Sft
 
 Trainable = Cpt | Sft | Preference
@@ -66,18 +65,12 @@ def shape_of(weights: Path) -> Shape:
         return value if isinstance(value, int) else default
 
     parameters = linear = widths = 0
-    for file in sorted(weights.glob("*.safetensors")):
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            header = msgspec.json.decode(opened.read(length))
-        for name, entry in header.items():
-            if name == "__metadata__":
-                continue
-            parameters += prod(entry["shape"])
-            apart = any(part in name for part in ("embed", "lm_head", "visual", "vision", "mtp."))
-            if len(entry["shape"]) == 2 and not apart and name.endswith(".weight"):
-                linear += prod(entry["shape"])
-                widths += sum(entry["shape"])
+    for name, shape in shapes(weights):
+        parameters += prod(shape)
+        apart = any(part in name for part in ("embed", "lm_head", "visual", "vision", "mtp."))
+        if len(shape) == 2 and not apart and name.endswith(".weight"):
+            linear += prod(shape)
+            widths += sum(shape)
     heads = number("num_attention_heads", 1)
     head = number("head_dim", number("hidden_size") // max(heads, 1))
     return Shape(
