@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from studio import launch
+from studio import forecast, launch, readiness
 from studio.checkpoints.store import get_checkpoint
 from studio.errors import StudioError
 from studio.files import write_atomic
@@ -41,15 +41,15 @@ def reproduce(persona: Persona, checkpoint_id: str) -> Run:
     if not (persona.snapshots / checkpoint.snapshot).is_dir():
         raise StudioError(f"The snapshot {checkpoint.snapshot} that {checkpoint.id} was trained on is gone; without it the run cannot be the same.")
     check_snapshot(persona.snapshots / checkpoint.snapshot)
-    inputs = launch.prepare(persona, checkpoint.stage, recipe, checkpoint.parent, checkpoint.snapshot)
+    inputs = readiness.prepare(persona, checkpoint.stage, recipe, checkpoint.parent, checkpoint.snapshot)
     try:
         before = get_run(persona, checkpoint.run).inputs
         # Who she was then: probes are asked with the system prompt of that day.
         inputs = msgspec.structs.replace(inputs, system_prompt=before.system_prompt, character=before.character)
     except StudioError:
         pass
-    planned = launch.plan(persona, checkpoint.stage, recipe, checkpoint.parent)
-    return launch.keep_plan(control.submit(persona, inputs, to_toml(recipe)), planned)
+    planned = forecast.plan(persona, checkpoint.stage, recipe, checkpoint.parent)
+    return forecast.keep_plan(control.submit(persona, inputs, to_toml(recipe)), planned)
 
 
 def check_snapshot(folder: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from studio import launch
+from studio import forecast, launch, readiness
 from studio.checkpoints.base import require_base
 from studio.errors import StudioError, UsageError
 from studio.jobs import control, executors
@@ -67,15 +67,15 @@ def start(persona: Persona, chain: list[Link], parent_id: str = "", snapshot_id:
     """Queue all of it, or nothing. StudioError with what is missing. ``on``: where, for the stages that may be executed elsewhere."""
     places = [executors.choose(link.stage, on) for link in chain]
     first = chain[0]
-    planned = launch.plan(persona, first.stage, first.recipe, parent_id)
-    ready = launch.prepare(persona, first.stage, first.recipe, parent_id, snapshot_id)
+    planned = forecast.plan(persona, first.stage, first.recipe, parent_id)
+    ready = readiness.prepare(persona, first.stage, first.recipe, parent_id, snapshot_id)
     later, disk = [], [planned.disk]
     for link in chain[1:]:
         inputs, needs = _later(persona, link)
         later.append(inputs)
         disk.append(needs)
     if not os.environ.get("STUDIO_IGNORE_DISK"):
-        if sum(disk) + launch.DISK_FLOOR > planned.disk_free:
+        if sum(disk) + forecast.DISK_FLOOR > planned.disk_free:
             raise StudioError(
                 f"Nothing was queued: {', '.join(link.stage for link in chain)} together write about {size(sum(disk))} and only "
                 f"{size(planned.disk_free)} are free; free some space or lower keep_states and epochs."
@@ -83,7 +83,7 @@ def start(persona: Persona, chain: list[Link], parent_id: str = "", snapshot_id:
         for inputs, needs in zip([ready, *later], disk, strict=True):
             inputs.disk = needs
     ready.give_way, ready.on = give_way, places[0]
-    queued = [launch.keep_plan(control.submit(persona, ready, to_toml(first.recipe)), planned)]
+    queued = [forecast.keep_plan(control.submit(persona, ready, to_toml(first.recipe)), planned)]
     for link, inputs, place in zip(chain[1:], later, places[1:], strict=True):
         inputs.after, inputs.give_way, inputs.on = queued[-1].id, give_way, place
         queued.append(control.submit(persona, inputs, to_toml(link.recipe)))
@@ -99,15 +99,15 @@ def _later(persona: Persona, link: Link) -> tuple[Inputs, int]:
         snapshots = all_snapshots(persona, "dialogue")
         snapshot_id = snapshots[-1].id if snapshots else ""
         return Inputs(stage=link.stage, persona=str(persona.root), parent="", parent_path="", snapshot=snapshot_id), (
-            launch.base_parameters(persona) * 2
+            forecast.base_parameters(persona) * 2
         )
     if isinstance(link.recipe, Quantize):
-        snapshot = launch.material(persona, link.stage, link.recipe)
-        needs = launch.quantized_bytes(link.recipe, require_base(persona.manifest.base))
+        snapshot = readiness.material(persona, link.stage, link.recipe)
+        needs = forecast.quantized_bytes(link.recipe, require_base(persona.manifest.base))
         inputs = Inputs(stage=link.stage, persona=str(persona.root), parent="", parent_path="", snapshot=snapshot.id if snapshot else "")
         inputs.data = str(persona.snapshots / snapshot.id) if snapshot else ""
         return inputs, needs
-    inputs = launch.prepare(persona, link.stage, link.recipe, "base")
-    needs = launch.plan(persona, link.stage, link.recipe, "base").disk
+    inputs = readiness.prepare(persona, link.stage, link.recipe, "base")
+    needs = forecast.plan(persona, link.stage, link.recipe, "base").disk
     inputs.parent = inputs.parent_path = inputs.weights_path = ""
     return inputs, needs

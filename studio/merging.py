@@ -11,9 +11,9 @@ from studio.checkpoints.base import count_parameters
 from studio.checkpoints.lineage import common_ancestor
 from studio.checkpoints.store import get_checkpoint, weights_root
 from studio.errors import StudioError
+from studio.forecast import DISK_FLOOR
 from studio.jobs import control
 from studio.jobs.runs import Inputs, Run
-from studio.launch import DISK_FLOOR
 from studio.persona.folder import Persona
 from studio.recipes.files import to_toml
 from studio.recipes.schema import Merge

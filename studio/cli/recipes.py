@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from studio import launch, planning
+from studio import forecast, planning
 from studio.checkpoints.base import require_base
 from studio.cli import output
 from studio.errors import StudioError, UsageError
@@ -63,6 +63,6 @@ def _presets(arguments: Namespace, persona: Persona) -> None:
         (f"{each.card} GB", size(each.bytes), ", ".join(settings_of(each)) or "as it is" if each.fits else "does not fit") for each in made
     ]
     output.table(("card", "needs about", "settings"), rows, "rr")
-    there, whose = launch.memory_there()
+    there, whose = forecast.memory_there()
     if there:
         output.say(f"{whose} has {size(there)}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from studio import again, launch
+from studio import again, forecast
 from studio.cli import output
 from studio.errors import StudioError, UsageError
 from studio.jobs import control
@@ -34,7 +34,8 @@ def runs(arguments: Namespace, persona: Persona) -> int | None:
             if arguments.json:
                 output.json({"files": [str(file) for file in files]})
             else:
-                output.say(f"{len(files)} files in {files[0].parent}: TensorBoard (tensorboard --logdir {arguments.to}), JSON lines, CSV, recipe.")
+                output.say(f"{arguments.run}: JSON lines, CSV, recipe in {files[0].parent}. TensorBoard: tensorboard --logdir {arguments.to}")
+                output.say(f"MLflow: mlflow migrate-filestore --source {arguments.to} --target sqlite:///mlflow.db (older ones read mlruns itself)")
         case "extend":
             run = again.extend(persona, arguments.run)
             after = f" after {run.inputs.after}" if run.inputs.after else f" from {run.inputs.parent}"
@@ -77,7 +78,7 @@ def _diff(runs: list[Run], as_json: bool) -> None:
 
 
 def _read(run: Run, as_json: bool) -> None:
-    found, compared = reading.read(read_events(run.path)), launch.outcomes(run)
+    found, compared = reading.read(read_events(run.path)), forecast.outcomes(run)
     if as_json:
         planned = [{"name": o.name, "planned": o.planned, "measured": o.measured, "error": round(o.error, 4)} for o in compared]
         output.json({"id": run.id, "state": run.status.state, "findings": found, "plan": planned})
@@ -87,7 +88,7 @@ def _read(run: Run, as_json: bool) -> None:
         output.say(outcome_line(outcome))
 
 
-def outcome_line(outcome: launch.Outcome) -> str:
+def outcome_line(outcome: forecast.Outcome) -> str:
     """``memory: planned 1.8 GB, measured 2.0 GB (-10%)``."""
     show = {"memory": size, "seconds": duration}.get(outcome.name, "{:,.0f}".format)
     name = "time" if outcome.name == "seconds" else outcome.name

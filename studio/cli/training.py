@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from studio import benching, chain, launch
+from studio import benching, chain, forecast
 from studio.checkpoints.store import get_checkpoint
 from studio.cli import output
 from studio.cli.recipes import for_card
@@ -38,18 +38,18 @@ def _recipe(arguments: Namespace, persona: Persona, stage: str) -> Recipe:
 
 def plan(arguments: Namespace, persona: Persona) -> None:
     recipe = _recipe(arguments, persona, arguments.stage)
-    planned = launch.plan(persona, arguments.stage, recipe, arguments.start)
+    planned = forecast.plan(persona, arguments.stage, recipe, arguments.start)
     guessed = not planned.seconds or planned.seconds_from.startswith("a guess")
-    if arguments.measure or (arguments.measure is None and guessed and launch.on_gpu() and isinstance(recipe, Training)):
+    if arguments.measure or (arguments.measure is None and guessed and forecast.on_gpu() and isinstance(recipe, Training)):
         output.progress("Measuring a few steps …")
         try:
-            launch.measure(persona, arguments.stage, recipe, arguments.start)
+            forecast.measure(persona, arguments.stage, recipe, arguments.start)
         except StudioError as error:
             if arguments.measure:
                 raise
             planned.notes.append(str(error))
         else:
-            planned = launch.plan(persona, arguments.stage, recipe, arguments.start)
+            planned = forecast.plan(persona, arguments.stage, recipe, arguments.start)
     if arguments.json:
         output.json({"plan": planned, "recipe": recipe})
         return
@@ -58,7 +58,7 @@ def plan(arguments: Namespace, persona: Persona) -> None:
     facts += [("rows", planned.rows), ("tokens an epoch", planned.tokens), ("sequences an epoch", planned.sequences), ("steps", planned.steps)]
     facts += [("memory, estimated", "")] + [(f"  {part}", size(value)) for part, value in planned.memory.items()]
     facts += [("disk it will write", f"{size(planned.disk)} of {size(planned.disk_free)} free")]
-    facts += [("time", launch.time_said(planned))]
+    facts += [("time", forecast.time_said(planned))]
     output.table(("", ""), [(name, value) for name, value in facts if value is not None], "lr")
     output.say()
     output.table(("recipe", "", ""), explained(recipe))

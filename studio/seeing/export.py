@@ -1,4 +1,4 @@
-"""A run as files of other programs: TensorBoard's event files, and JSON lines of metrics by step (trackio, pandas, MLflow's importers).
+"""A run as files of other programs: TensorBoard's event files, MLflow's folder, and JSON lines and CSV of metrics by step (trackio, pandas).
 
 The event file is written here: a record is its length, a checksum of that, a protobuf message, a checksum of it. Four fields of two
 messages are needed, too little to bring TensorBoard along for (https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/util/event.proto).
@@ -18,6 +18,7 @@ import msgspec
 from studio.errors import StudioError
 from studio.files import write_atomic
 from studio.jobs.runs import Run, read_events
+from studio.seeing import mlflow
 from studio.seeing.course import course
 
 STEP_VALUES = {"loss": "train/loss", "learning_rate": "train/learning_rate", "grad_norm": "train/grad_norm", "tokens_per_s": "train/tokens_per_s"}
@@ -55,7 +56,8 @@ def scalars(run: Run) -> list[Scalar]:
 
 
 def export(run: Run, folder: Path) -> list[Path]:
-    """``<folder>/<run>/``: ``events.out.tfevents.…`` for TensorBoard, ``metrics.jsonl``, ``metrics.csv``, ``config.json`` (the recipe).
+    """``<folder>/<run>/``: ``events.out.tfevents.…`` for TensorBoard, ``metrics.jsonl``, ``metrics.csv``, ``config.json`` (the recipe); and
+    ``<folder>/mlruns/`` for MLflow.
 
     Returns what was written. StudioError if there is nothing to write, or no place for it.
     """
@@ -63,10 +65,6 @@ def export(run: Run, folder: Path) -> list[Path]:
     if not numbers:
         raise StudioError(f"{run.id} has measured nothing yet; there is nothing to export.")
     place = folder / run.id
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StudioError(f"{place} cannot be made: {error.strerror}.") from error
     recipe = msgspec.toml.decode(run.recipe_text)
     by_step: dict[int, dict[str, Any]] = {}
     for scalar in numbers:
@@ -83,9 +81,10 @@ def export(run: Run, folder: Path) -> list[Path]:
         "metrics.csv": table.getvalue().encode(),
         "config.json": msgspec.json.format(msgspec.json.encode({"run": run.id, "inputs": run.inputs, "recipe": recipe})) + b"\n",
     }
-    for name, content in files.items():
-        write_atomic(place / name, content)
-    return [place / name for name in files]
+    written = {place / name: content for name, content in files.items()} | mlflow.files(run, numbers, recipe, folder)
+    for path, content in written.items():
+        write_atomic(path, content)
+    return list(written)
 
 
 def records(numbers: list[Scalar]) -> Iterator[bytes]:

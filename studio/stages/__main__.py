@@ -133,7 +133,7 @@ def advised(run: Run, error: BaseException) -> BaseException:
     """Memory ran out: the same said with the plan's next-best setting. What was saved stays."""
     try:
         from studio import planning
-        from studio.launch import memory_there, on_gpu
+        from studio.forecast import memory_there, on_gpu
         from studio.recipes.files import from_toml
         from studio.recipes.schema import Cpt, Preference, Sft
 

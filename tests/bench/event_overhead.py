@@ -57,7 +57,7 @@ class Alternating:
         """Wall and processor seconds spent inside the telling itself, in the steps that were told."""
 
     def measure(self, made: Any) -> None:
-        from studio import launch
+        from studio import readiness
         from studio.jobs.runs import create_run
         from studio.recipes.files import resolve, to_toml
         from studio.stages import story, training
@@ -66,7 +66,7 @@ class Alternating:
 
         prepare_process()
         recipe = resolve(made, "cpt", settings=SETTINGS)
-        run = create_run(made, launch.prepare(made, "cpt", recipe), to_toml(recipe))
+        run = create_run(made, readiness.prepare(made, "cpt", recipe), to_toml(recipe))
         wish, counting = StopWish(), False
         real = {name: getattr(story.Story, name) for name in ("event", "status")}
         real_log, real_begin = training.Watch.on_log, training.Watch.on_step_begin

@@ -24,8 +24,8 @@ from studio.engines import environment, servers, starting
 from studio.errors import StudioError
 from studio.jobs import processes
 from studio.jobs.runs import create_run, read_events
-from studio.launch import prepare
 from studio.persona.folder import Persona, create
+from studio.readiness import prepare
 from studio.recipes.files import resolve, to_toml
 from studio.text import size
 

@@ -56,13 +56,13 @@ def test_a_wrong_key_or_a_dead_address_is_one_sentence_and_the_others_go_on(
 
 
 def test_it_has_no_weights_to_train_serve_or_delete(other: Persona) -> None:
-    from studio import launch
+    from studio import readiness
     from studio.recipes.files import resolve
 
     near = get_checkpoint(other, "near")
     assert near in all_checkpoints(other) and ensure_served(other, [near])[1] == []
     with pytest.raises(StudioError, match="without weights here"):
-        launch.prepare(other, "sft", resolve(other, "sft"), "near")
+        readiness.prepare(other, "sft", resolve(other, "sft"), "near")
     with pytest.raises(StudioError, match="is not served from here"):
         starting.start(other, [near])
     with pytest.raises(StudioError, match="studio external remove near"):

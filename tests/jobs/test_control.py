@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from studio import launch
+from studio import forecast, launch
 from studio.errors import StudioError
 from studio.jobs import control, processes
 from studio.jobs.runs import CANCELLED, DONE, INTERRUPTED, QUEUED, RUNNING, Run, append_event, read_events, read_run
@@ -113,5 +113,5 @@ def test_what_cannot_end_well_is_refused_before_it_is_queued(trained: Persona) -
     with pytest.raises(StudioError, match="learning_rate"):
         resolve(trained, "cpt", settings=["learning_rate=much"])
     with pytest.raises(StudioError, match="no checkpoint"):
-        launch.plan(trained, "cpt", resolve(trained, "cpt"), "nowhere")
+        forecast.plan(trained, "cpt", resolve(trained, "cpt"), "nowhere")
     assert len(control.runs(trained)) == count

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from studio import chain, launch
+from studio import chain, forecast
 from studio.checkpoints.store import get_checkpoint
 from studio.cli.main import main as studio
 from studio.dialogue import adding
@@ -163,5 +163,5 @@ def test_one_command_from_the_lore_to_a_server_across_a_restart(trained: Persona
         assert list(server.models) == ended[3].status.checkpoints
     finally:
         servers.stop(server)
-    assert launch.plan(trained, "cpt", resolve(trained, "cpt")).memory["total"] > 0
+    assert forecast.plan(trained, "cpt", resolve(trained, "cpt")).memory["total"] > 0
     assert machine.quiet() == []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from studio import launch
+from studio import forecast
 from studio.checkpoints.store import delete_checkpoint
 from studio.errors import StudioError
 from studio.jobs import control, queue
@@ -104,8 +104,8 @@ def test_a_run_waits_for_the_room_it_was_planned_to_need(machine: Machine) -> No
 
 def test_a_plan_that_wants_more_memory_than_there_is_warns(trained: Persona, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = resolve(trained, "cpt", settings=["length=64"])
-    assert not [text for text in launch.plan(trained, "cpt", recipe).warnings if "memory" in text]
+    assert not [text for text in forecast.plan(trained, "cpt", recipe).warnings if "memory" in text]
     (tmp_path / "device.json").write_text(json.dumps({"uuid": "GPU-of-paper", "name": "Paper 1", "total": 1 << 20}))
     monkeypatch.setenv("STUDIO_DEVICE", str(tmp_path / "device.json"))
-    (warning,) = [text for text in launch.plan(trained, "cpt", recipe).warnings if "memory" in text]
+    (warning,) = [text for text in forecast.plan(trained, "cpt", recipe).warnings if "memory" in text]
     assert "Paper 1 has 1.0 MB" in warning

@@ -55,7 +55,8 @@ def test_a_run_for_tensorboard_and_others(persona: Persona, tmp_path: Path) -> N
         export(run, tmp_path / "out")
     for event in story(steps=300, val=((0, 4.0, None), (300, 2.5, 2.25)), more=[{"kind": "probes", "t": 9.0, "step": 300, "accuracy": 0.75}]):
         append_event(run.path, event["kind"], event["t"], **{k: v for k, v in event.items() if k not in ("kind", "t")})
-    files = {file.name.partition(".")[0] + file.suffix: file for file in export(run, tmp_path / "out")}
+    written = export(run, tmp_path / "out")
+    files = {file.name.partition(".")[0] + file.suffix: file for file in written if "mlruns" not in file.parts}
     read = values(files["events.studio"])
     assert [(step, value) for step, tag, value in read if tag == "train/loss"] == [(s, pytest.approx(falling(s))) for s in range(1, 301)]
     assert (0, "eval/loss", 4.0) in read and (300, "probes/accuracy", 0.75) in read
@@ -64,3 +65,13 @@ def test_a_run_for_tensorboard_and_others(persona: Persona, tmp_path: Path) -> N
     table = list(csv.DictReader(files["metrics.csv"].open()))
     assert len(table) == 301 and float(table[300]["eval/loss"]) == 2.5
     assert json.loads(files["config.json"].read_text())["recipe"] == {"learning_rate": 0.1}
+
+    # MLflow's folder, as its FileStore reads it: one of each below the experiment's; again exported, it is the same run.
+    (place,) = {file.parent for file in written if file.parts[-3] != "mlruns" and file.name == "meta.yaml"}
+    assert export(run, tmp_path / "out") == written and len(list(place.parent.iterdir())) == 2
+    meta, experiment = (dict(line.split(": ", 1) for line in (at / "meta.yaml").read_text().splitlines()) for at in (place, place.parent))
+    assert meta["run_id"] == f'"{place.name}"' and len(place.name) == 32 and meta["run_name"] == f'"{run.id}"'
+    assert meta["experiment_id"] == experiment["experiment_id"] == f'"{place.parent.name}"' and experiment["name"] == f'"{persona.root.name}"'
+    assert (place / "metrics" / "train" / "loss").read_text().splitlines()[299].split()[1:] == [repr(falling(300)), "300"]
+    assert (place / "metrics" / "eval" / "loss").read_text() == "1000 4.0 0\n301000 2.5 300\n"
+    assert (place / "params" / "learning_rate").read_text() == "0.1" and (place / "tags" / "stage").read_text() == "sft"

@@ -11,10 +11,11 @@ import pytest
 from studio import again, benching
 from studio.errors import StudioError
 from studio.files import write_json
+from studio.forecast import measure, outcomes, plan, time_said
 from studio.jobs import control
 from studio.jobs.runs import DONE, RUNNING, Run, get_run, read_run, update_status
 from studio.jobs.states import SAVE
-from studio.launch import measure, outcomes, plan, start, time_said
+from studio.launch import start
 from studio.persona.folder import Persona, create
 from studio.recipes.files import resolve
 from studio.recipes.schema import Training

@@ -156,7 +156,7 @@ async def test_a_hundred_thousand_conversations_are_read_by_the_page(persona: Pe
 
 
 @pytest.mark.usefixtures("no_dispatcher")
-async def test_a_training_is_planned_changed_and_queued(persona: Persona) -> None:
+async def test_a_training_is_planned_changed_and_queued(persona: Persona, monkeypatch: pytest.MonkeyPatch) -> None:
     app = StudioApp(persona)
     async with app.run_test(size=(100, 40)) as pilot:
         await settled(pilot)
@@ -179,9 +179,19 @@ async def test_a_training_is_planned_changed_and_queued(persona: Persona) -> Non
         await press(pilot, "down", "enter", "backspace")
         await type_text(pilot, "2")
         await press(pilot, "enter")
+        monkeypatch.setenv("PATH", "/nowhere")
+        assert "Where is it executed?" in await press(pilot, "o", "down")
+        assert "Slurm's sbatch is not on this machine's PATH" in screen_text(app)
+        await press(pilot, "escape", "t")
+        await type_text(pilot, "merge")
+        assert "cpt makes none" in await press(pilot, "enter")
+        await press(pilot, *["backspace"] * 5)
+        await type_text(pilot, "serve")
+        assert "then serve" in await press(pilot, "enter")
         text = await press(pilot, "s")
         assert "○ cpt-2 queued" in text
-    run = control.run(persona, "cpt-2")
+    run, server = (control.run(persona, name) for name in ("cpt-2", "serve-1"))
+    assert server.inputs.after == "cpt-2" and server.status.state == QUEUED
     assert run.status.state == QUEUED
     assert "epochs = 2.0" in run.recipe_text and "learning_rate = 3e-05" in run.recipe_text
 

@@ -77,7 +77,7 @@ def say(words: Words) -> None:
         ("save", "Ask a running training to save a state and a checkpoint now; it goes on."),
     ):
         command(name, help_, runs).add_argument("run", metavar="ID")
-    written = command("export", "Write a run's numbers for TensorBoard, and as JSON lines and CSV (trackio, MLflow, pandas).", runs)
+    written = command("export", "Write a run's numbers for TensorBoard and MLflow, and as JSON lines and CSV (trackio, pandas).", runs)
     written.add_argument("run", metavar="ID")
     written.add_argument("--to", required=True, metavar="DIR")
     reproduced = command("reproduce", "Queue the very run that made a checkpoint: same start, snapshot, recipe, seed.")

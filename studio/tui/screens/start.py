@@ -8,10 +8,11 @@ import msgspec
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from studio import benching, launch, planning
+from studio import benching, chain, forecast, planning, readiness
 from studio.checkpoints.base import require_base
 from studio.checkpoints.store import Checkpoint, all_checkpoints
 from studio.errors import StudioError
+from studio.jobs import executors
 from studio.jobs.runs import Run
 from studio.recipes.files import explained, resolve
 from studio.recipes.schema import Cpt, Preference, Recipe, Sft
@@ -36,7 +37,7 @@ def shown(value: Any) -> str:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def plan_lines(planned: launch.Plan) -> list[Line]:
+def plan_lines(planned: forecast.Plan) -> list[Line]:
     """The plan in three lines of numbers, then its warnings."""
 
     def known(value: int | None, what: str) -> str:
@@ -56,7 +57,7 @@ def plan_lines(planned: launch.Plan) -> list[Line]:
     needs: list[Span] = [("needs   ", "muted"), (f"about {size(planned.memory.get('total', 0))} of memory", "strong"), (f" ({parts})", "muted")]
     disk: list[Span] = [("        ", "muted"), (f"{size(planned.disk)} of disk, {size(planned.disk_free)} are free", "plain")]
     if planned.seconds:
-        disk.append((f"; takes {launch.time_said(planned)}", "plain"))
+        disk.append((f"; takes {forecast.time_said(planned)}", "plain"))
     else:
         disk.append(("; time: not known before a first run; m tries a few steps", "muted"))
     if planned.stage == "quantize":
@@ -84,6 +85,10 @@ class StartScreen(StudioScreen):
         self.words: dict[str, str] = {}
         self.problem = "The plan is being computed."
         """Why it cannot be started now; empty once there is a plan."""
+        self.following: list[str] = []
+        """Stages that are queued behind it."""
+        self.place = ""
+        """Where it is executed; empty: as ``config.toml`` says."""
         self.ticket = 0
         self.starting = self.measuring = False
         self.change: planning.Change | None = None
@@ -102,7 +107,7 @@ class StartScreen(StudioScreen):
         persona, stage, settings = self.persona, self.stage, self.settings
 
         def read() -> tuple[Recipe, str]:
-            return resolve(persona, stage, None, settings), self.parent_id or launch.default_parent(persona, stage)
+            return resolve(persona, stage, None, settings), self.parent_id or readiness.default_parent(persona, stage)
 
         self.in_background(read, self._begin, self._refuse)
 
@@ -130,8 +135,13 @@ class StartScreen(StudioScreen):
             rows.append(Row(key, (key, (f"{shown(value)}{' *' if changed else ''}", "accent" if changed else "strong"), (words, "muted"))))
         self.query_one(Table).fill(rows)
         self.query_one("#head", Static).update(
-            content([(NAMES[self.stage], "strong"), (f"   starts from {self.parent_id}", "plain"), ("   * changed here", "muted")])
+            content([(NAMES[self.stage], "strong"), (f"   starts from {self.parent_id}{self._besides()}", "plain"), ("   * changed here", "muted")])
         )
+
+    def _besides(self) -> str:
+        """What follows it, and where it goes, if that was chosen."""
+        then = f"   then {', '.join(self.following)}" if self.following else ""
+        return then + (f"   on {self.place}" if self.place else "")
 
     def _plan(self) -> None:
         self.ticket += 1
@@ -139,7 +149,7 @@ class StartScreen(StudioScreen):
         assert recipe is not None
         self.problem = "The plan is being computed."
 
-        def planned(plan: launch.Plan) -> None:
+        def planned(plan: forecast.Plan) -> None:
             if ticket == self.ticket:
                 self.problem = ""
                 self.change = plan.change
@@ -150,7 +160,7 @@ class StartScreen(StudioScreen):
             if ticket == self.ticket:
                 self._refuse(sentence)
 
-        self.in_background(lambda: launch.plan(persona, stage, recipe, parent), planned, refused)
+        self.in_background(lambda: forecast.plan(persona, stage, recipe, parent), planned, refused)
 
     def on_table_moved(self) -> None:
         key = self.query_one(Table).key or ""
@@ -170,7 +180,7 @@ class StartScreen(StudioScreen):
             return "It fits as it is."
         if action == "card" and not isinstance(self.recipe, Cpt | Sft | Preference):
             return "There are presets for trainings only."
-        if action in ("edit", "default") and self.recipe is None:
+        if action in ("edit", "default", "after") and self.recipe is None:
             return "The recipe is not read yet."
         if action == "default" and self.recipe is not None and self.is_mounted and (key := self.query_one(Table).key):
             return f"{key} stands where the recipe has it." if getattr(self.recipe, key) == getattr(self.from_file, key) else ""
@@ -263,7 +273,7 @@ class StartScreen(StudioScreen):
             self.measuring = False
             self.say(sentence, bad=True)
 
-        self.in_background(lambda: launch.measure(persona, stage, recipe, parent), measured, failed)
+        self.in_background(lambda: forecast.measure(persona, stage, recipe, parent), measured, failed)
 
     def action_parent(self) -> None:
         persona = self.persona
@@ -284,24 +294,65 @@ class StartScreen(StudioScreen):
         choices = [Choice(c.id, c.id, short_path(c.name) if c.stage == "base" else f"{c.stage} of {c.parent}", refusal(c)) for c in found]
         self.app.push_screen(Choose("Start from which checkpoint?", choices, self.parent_id), chosen)
 
+    def action_after(self) -> None:
+        if self.refused("after") or self.recipe is None:
+            return
+        persona, first = self.persona, chain.Link(self.stage, self.recipe)
+
+        def check(text: str) -> str:
+            try:
+                chain.links(persona, first, text.replace(",", " ").split(), [])
+            except StudioError as error:
+                return str(error).removeprefix("--then ")
+            return ""
+
+        def asked(text: str | None) -> None:
+            if text is not None:
+                self.following = text.replace(",", " ").split()
+                self._fill()
+
+        hint = f"Of {', '.join(chain.LINKS)}; none: leave it empty. Each goes by the persona's own recipe."
+        self.app.push_screen(Ask([(f"After {self.stage}, then", "strong")], " ".join(self.following), hint, check=check), asked)
+
+    def action_place(self) -> None:
+        def refusal(place: str) -> str:
+            try:
+                executors.choose(self.stage, place)
+            except StudioError as error:
+                return str(error)
+            return ""
+
+        def chosen(key: str | None) -> None:
+            if key:
+                self.place = key
+                self._fill()
+
+        notes = {executors.HERE: "on this machine, when its turn comes", executors.SLURM: "handed to a cluster that sees the same files"}
+        choices = [Choice(place, place, note, refusal(place)) for place, note in notes.items()]
+        if not self.refused("place"):
+            self.app.push_screen(Choose("Where is it executed?", choices, self.place or executors.HERE, width=8), chosen)
+
     def action_start(self) -> None:
         if self.refused("start") or self.recipe is None:
             return
-        persona, stage, recipe, parent = self.persona, self.stage, self.recipe, self.parent_id
+        persona, parent, place = self.persona, self.parent_id, self.place
+        first, following = chain.Link(self.stage, self.recipe), self.following
         self.starting = True
 
         def failed(sentence: str) -> None:
             self.starting = False
             self.say(sentence, bad=True)
 
-        self.in_background(lambda: launch.start(persona, stage, recipe, parent), self._started, failed)
+        self.in_background(lambda: chain.start(persona, chain.links(persona, first, following, []), parent, on=place), self._started, failed)
 
-    def _started(self, run: Run) -> None:
+    def _started(self, runs: list[Run]) -> None:
         from studio.tui.screens.run import RunScreen
 
+        run = runs[0]
         self.studio.heart.beat()
         if self.studio.current_mode == "train":
             self.app.switch_screen(RunScreen(run))
         else:
             self.app.pop_screen()
-            self.say(f"{run.id} is queued: key 4 shows it.")
+            names = ", ".join(queued.id for queued in runs)
+            self.say(f"{names} {'is' if len(runs) == 1 else 'are'} queued: key 4 shows {'it' if len(runs) == 1 else 'them'}.")
