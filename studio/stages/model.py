@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from studio.checkpoints.base import check_tokenizer, count_parameters, load_tokenizer, model_config
-from studio.checkpoints.templates import Template, stop_tokens, template_for
+from studio.checkpoints.templates import Template, stop_ids, template_for
 from studio.errors import StudioError
 from studio.files import write_json
 from studio.home import bf16_instructions
 from studio.jobs.runs import Inputs
-from studio.recipes.schema import Cpt, Preference, Sft
+from studio.recipes.schema import OPTIMIZERS, Cpt, Preference, Sft
+from studio.stages import together
 from studio.stages.story import Story
 
 TOKENIZER_FILES = (
@@ -68,17 +69,6 @@ def bf16_pays() -> bool:
 
 
 PLAIN_BF16 = "plain bf16 weights"
-
-OPTIMIZERS = {
-    "auto": "adamw_torch_fused",
-    "adamw": "adamw_torch_fused",
-    "adamw-8bit": "adamw_8bit",
-    "paged-adamw": "paged_adamw_32bit",
-    "paged-adamw-8bit": "paged_adamw_8bit",
-    "adafactor": "adafactor",
-    "lion-8bit": "lion_8bit",
-}
-"""The recipe's names and the trainer's (transformers 5.17)."""
 
 
 def choose_precision(recipe: Cpt | Sft | Preference, parameters: int, share: int = 1) -> Precision:
@@ -186,7 +176,7 @@ def load_model(weights: Path, dtype: str, attn: str, trust: bool, four_bit: bool
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=getattr(torch, dtype)
         )
         if on_cuda():
-            more["device_map"] = {"": 0}
+            more["device_map"] = {"": together.rank()}
     try:
         model = AutoModelForCausalLM.from_pretrained(
             weights, dtype=getattr(torch, dtype), attn_implementation=attn, local_files_only=True, trust_remote_code=trust, **more
@@ -315,14 +305,6 @@ def save_speech(folder: Path, source: Path, keep_own: bool = False) -> Template:
         (folder / "chat_template.jinja").write_text(own if keep_own and isinstance(own, str) else template.text, encoding="utf-8")
     path = source / "generation_config.json"
     generation = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    generation["eos_token_id"] = stop_ids(source, template, generation.get("eos_token_id"))
+    generation["eos_token_id"] = stop_ids(load_tokenizer(source), template, generation.get("eos_token_id"))
     write_json(folder / "generation_config.json", generation)
     return template
-
-
-def stop_ids(source: Path, template: Template, known: Any) -> list[int]:
-    """Ids at which a reply ends: the end of a turn, the end of a document, and what the source stopped at already."""
-    tokenizer = load_tokenizer(source)
-    ids = [tokenizer.token_to_id(token) for token in stop_tokens(template)]
-    earlier = known if isinstance(known, list) else [known]
-    return list(dict.fromkeys(i for i in [*ids, *earlier] if isinstance(i, int)))
