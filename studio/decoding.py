@@ -9,6 +9,14 @@ from studio.errors import StudioError
 from studio.files import sha256_bytes, write_atomic
 
 
+class Unreadable(StudioError):
+    """A file cannot be read. ``reason`` is what such files are counted under; ``line`` is 1-based, 0 for the whole file."""
+
+    def __init__(self, reason: str, sentence: str, line: int = 0) -> None:
+        super().__init__(sentence)
+        self.reason, self.line = reason, line
+
+
 class UndecodableText(StudioError):
     """The bytes are no text in any encoding that can be told. ``line`` is where the first bad byte stands."""
 

@@ -6,11 +6,12 @@ About 225 bytes a text are held besides the texts. The same texts give the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from studio.progress import Progress, quiet
 from studio.text import normal
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ _CHUNK = 1 << 16
 
 _HELD = 1 << 23
 """Grams held while candidates are compared (32 MB)."""
-
-Progress = Callable[[str, int, int], None]
-"""Gets what is done, how much of it and of how much. What it raises ends the search: that is how one is cancelled."""
 
 
 class Groups:
@@ -63,7 +61,7 @@ class Groups:
         return list(found.values())
 
 
-def pairs(texts: Sequence[str], threshold: float = THRESHOLD, progress: Progress = lambda what, done, whole: None) -> list[tuple[int, int, float]]:
+def pairs(texts: Sequence[str], threshold: float = THRESHOLD, progress: Progress = quiet) -> list[tuple[int, int, float]]:
     """``(i, j, likeness)`` with ``i < j``, in order, for texts at least so alike. Empty texts are like nothing.
 
     A text that is the same as an earlier one is paired with the first such alone, at 1.0, and with nothing else.
@@ -77,7 +75,7 @@ def pairs(texts: Sequence[str], threshold: float = THRESHOLD, progress: Progress
     return sorted(found)
 
 
-def clusters(texts: Sequence[str], threshold: float = THRESHOLD, progress: Progress = lambda what, done, whole: None) -> list[list[int]]:
+def clusters(texts: Sequence[str], threshold: float = THRESHOLD, progress: Progress = quiet) -> list[list[int]]:
     """Indexes of texts that are linked by pairs at least so alike, each cluster of two or more in order, by its first."""
     all_hashed = _hash_all(texts, threshold, progress)
     groups = Groups(len(texts))

@@ -19,7 +19,9 @@ import msgspec
 from studio.checkpoints.base import load_tokenizer, locate_base
 from studio.errors import StudioError
 from studio.files import build_folder, sha256_bytes
+from studio.near import Groups
 from studio.persona.folder import Persona
+from studio.progress import Progress, quiet
 
 VAL_SHARE = 0.1
 COUNTED_AT_ONCE = 2000
@@ -55,22 +57,12 @@ class Snapshot(msgspec.Struct):
 
 
 def clusters(size: int, groups: Iterable[list[int]]) -> list[list[int]]:
-    """``range(size)`` in clusters such that every group lies within one (union-find)."""
-    parent = list(range(size))
-
-    def find(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
+    """``range(size)`` in clusters such that every group lies within one."""
+    found = Groups(size)
     for group in groups:
         for other in group[1:]:
-            parent[find(other)] = find(group[0])
-    found: dict[int, list[int]] = {}
-    for i in range(size):
-        found.setdefault(find(i), []).append(i)
-    return list(found.values())
+            found.join(other, group[0])
+    return found.lists()
 
 
 def choose_val(size: int, groups: Iterable[list[int]], key: Callable[[int], str], share: float, seed: int) -> set[int]:
@@ -108,7 +100,7 @@ def freeze(
     seed: int,
     val_share: float,
     notes: dict[str, int],
-    progress: Callable[[str, int, int], None] = lambda what, done, whole: None,
+    progress: Progress = quiet,
     card: tuple[dict[str, Any], Callable[[Snapshot], str]] | None = None,
 ) -> Snapshot:
     """Write a snapshot folder, or find that this very one exists. ``texts`` gives the texts of a row, for counting.
@@ -177,7 +169,7 @@ def freeze(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def count_tokens(tokenizer: Any, texts: Sequence[str], progress: Callable[[str, int, int], None] = lambda what, done, whole: None) -> int:
+def count_tokens(tokenizer: Any, texts: Sequence[str], progress: Progress = quiet) -> int:
     """Tokens of all texts together, counted batch by batch: the tokenizer's own records of a token take a hundred bytes."""
     counted = 0
     for start in range(0, len(texts), COUNTED_AT_ONCE):
@@ -197,6 +189,26 @@ def read_snapshot(folder: Path) -> Snapshot:
         return msgspec.json.decode((folder / "snapshot.json").read_bytes(), type=Snapshot)
     except (OSError, msgspec.DecodeError) as error:
         raise StudioError(f"The snapshot {folder} cannot be read ({error}); build it again.") from error
+
+
+def find_snapshot(persona: Persona, name: str) -> Snapshot:
+    """The snapshot of this id, or the only one whose id begins so (its kind may be left out). StudioError if it is none or several."""
+    found = all_snapshots(persona)
+    meant = [one for one in found if one.id == name] or [one for one in found if one.id.startswith(name) or one.id.partition("-")[2].startswith(name)]
+    if len(meant) != 1:
+        which = "several snapshots" if meant else "no snapshot"
+        raise StudioError(f"There {'are' if meant else 'is'} {which} {name!r} in {persona.name}; see them with: studio snapshots.")
+    return meant[0]
+
+
+def card_of(persona: Persona, snapshot: Snapshot) -> str:
+    """The data card in Markdown; empty for a snapshot that has none (lore, preference, and what was built before cards were written)."""
+    try:
+        return (persona.snapshots / snapshot.id / "card.md").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise StudioError(f"The data card of {snapshot.id} cannot be read ({error.strerror}); check its permissions.") from error
 
 
 def latest_snapshot(persona: Persona, kind: str) -> Snapshot:

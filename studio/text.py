@@ -6,7 +6,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-_UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+(?:['’][^\W_]+)*")
+UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+(?:['’][^\W_]+)*")
+"""A word, or a single character of Han, kana or hangul."""
 
 _TABLE: dict[int, str | None] = dict.fromkeys((*range(32), 127, *range(128, 160)))
 _TABLE |= {ord("\n"): "\n", ord("\t"): "    ", 0x1B: "␛"}
@@ -34,7 +35,7 @@ def normal(text: str) -> str:
 
 def units(text: str) -> list[str]:
     """Words, and the single characters of Han, kana and hangul, in the form in which they count as the same."""
-    return _UNIT.findall((text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold())
+    return UNIT.findall((text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold())
 
 
 def joined_units(run: Sequence[str]) -> str:

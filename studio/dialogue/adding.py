@@ -13,7 +13,7 @@ from studio.dialogue.formats import BadRow, Message, mend
 from studio.dialogue.importers.base import Asked, Choice, ImportReport, Taken
 from studio.dialogue.importers.casting import Cast, cast
 from studio.dialogue.importers.cutting import Cut, Cutter, chats
-from studio.dialogue.importers.reading import Original, Progress, take
+from studio.dialogue.importers.reading import Original, take
 from studio.dialogue.importers.registry import NAMES
 from studio.dialogue.importers.whatsapp import ORDERS
 from studio.dialogue.store import Row, row_id, rows, shards
@@ -22,6 +22,7 @@ from studio.files import append_line
 from studio.persona.folder import Persona
 from studio.preference import store as preference
 from studio.preference.store import Pair
+from studio.progress import Progress, quiet
 from studio.shards import SHARD_ROWS, append_rows
 
 CHOICES = ("first", "last", "longest")
@@ -31,9 +32,7 @@ PREVIEWED = 5
 T = TypeVar("T")
 
 
-def add(
-    persona: Persona, paths: list[Path], asked: Asked | None = None, dry_run: bool = False, progress: Progress = lambda what, done, whole: None
-) -> ImportReport:
+def add(persona: Persona, paths: list[Path], asked: Asked | None = None, dry_run: bool = False, progress: Progress = quiet) -> ImportReport:
     """Add what these files and folders hold; what is here already is dropped as a duplicate. A dry run writes nothing.
 
     What ``progress`` raises ends it with nothing written; once the writing has begun, it is only told.

@@ -6,7 +6,7 @@ Nothing that is held out has a near duplicate, a shared turn or a part of the sa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b, sha256
 from typing import Any
@@ -20,6 +20,7 @@ from studio.errors import StudioError, UsageError
 from studio.files import sha256_file
 from studio.lore.passages import weight
 from studio.persona.folder import Persona
+from studio.progress import Progress, quiet
 from studio.snapshots import MOST_VAL_ROWS, VAL_SHARE, Snapshot, choose_val, clusters, freeze
 from studio.text import normal
 
@@ -28,8 +29,6 @@ SHARED_TURN = 30
 
 SPLITS = ("rows", "time", "source", "group")
 """What is held out: rows drawn by chance; the newest; whole sources; whole groups (rows with the same tag ``group:…``)."""
-
-Progress = Callable[[str, int, int], None]
 
 
 class Plan(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,17 +64,13 @@ class _Item(msgspec.Struct):
     """Digests of its turns that are heavy enough to tie rows together."""
 
 
-def _silent(what: str, done: int, whole: int) -> None:
-    pass
-
-
 def build(
     persona: Persona,
     val_share: float | None = None,
     seed: int | None = None,
     split: str = "",
     ratios: Mapping[str, float] | None = None,
-    progress: Progress = _silent,
+    progress: Progress = quiet,
 ) -> Snapshot:
     """Freeze the dialogue as it is now; what is not said is as in the persona's plan.
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from studio.dialogue.checks.base import Progress, about, load_settings
+from studio.dialogue.checks.base import about, load_settings
 from studio.dialogue.checks.running import run
 from studio.dialogue.privacy import Finder, Pseudonyms, read_names, redacted
 from studio.dialogue.store import REJECTED, rows, shards
 from studio.errors import StudioError
 from studio.persona.folder import Persona
+from studio.progress import Progress, quiet
 from studio.shards import SHARD_ROWS
 
 EXAMPLES = 20
@@ -48,7 +49,7 @@ def plan(
     kinds: Sequence[str] = (),
     pseudonyms: bool = False,
     reject: Sequence[str] = (),
-    progress: Progress = lambda what, done, whole: None,
+    progress: Progress = quiet,
 ) -> tuple[Plan, Pseudonyms]:
     """What would be replaced (personal data of these ``kinds``) and which rows would be rejected (those that the checks ``reject`` flag now)."""
     settings = load_settings(persona)
@@ -88,7 +89,7 @@ def plan(
     return made, stand_ins
 
 
-def carry_out(persona: Persona, made: Plan, stand_ins: Pseudonyms, progress: Callable[[str, int, int], None] = lambda *_: None) -> list[str]:
+def carry_out(persona: Persona, made: Plan, stand_ins: Pseudonyms, progress: Progress = quiet) -> list[str]:
     """Do what was planned, each as one step that can be undone. What was done, in words."""
     from studio.dialogue.editing import Editor
 

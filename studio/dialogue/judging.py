@@ -10,20 +10,22 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from studio.addresses import host_of
 from studio.dialogue.flags import text_of
 from studio.dialogue.store import REJECTED, Row, rows
 from studio.errors import StudioError
 from studio.files import append_line
 from studio.growing import grown
 from studio.persona.folder import Persona
+from studio.progress import Progress, quiet
 
 if TYPE_CHECKING:
     from studio.engines.servers import Server
@@ -34,6 +36,9 @@ STREAMS = 4
 
 TRIES = 4
 """How often a row is asked before an endpoint that fails is given up; the waits between double."""
+
+LOOK = 0.2
+"""Seconds between two looks at whether it is still wanted."""
 
 WAIT = 2.0
 """Seconds before a row is asked again the first time."""
@@ -118,41 +123,51 @@ def read_scores(said: str) -> tuple[int, int, int]:
     return 0, 0, 0
 
 
+class Waiting(NamedTuple):
+    """What a model has not judged yet."""
+
+    host: str
+    """Where the rows would go, with its port."""
+    rows: list[Row]
+    judged: int
+    """Rows it has judged as they are now."""
+
+
+def waiting_for(persona: Persona, url: str, model: str) -> Waiting:
+    """The rows that this model at that endpoint has not judged as they are now; rejected ones are not asked about. StudioError: no such address."""
+    host = host_of(url)
+    done = {(one.id, one.text) for one in scores(persona) if (one.model, one.host) == (model, host)}
+    meant = [row for row in rows(persona) if row.state != REJECTED]
+    waiting = [row for row in meant if (row.id, text_of(row)) not in done]
+    return Waiting(host, waiting, len(meant) - len(waiting))
+
+
 def judge(
     persona: Persona,
     url: str,
     model: str,
     limit: int = 0,
-    progress: Callable[[str, int, int], None] = lambda what, done, whole: None,
+    progress: Progress = quiet,
 ) -> list[Score]:
     """Have every row that this model has not judged as it is now judged (``limit``: at most so many, evenly over all).
 
-    StudioError if the endpoint fails for good; what was judged is kept, and the next call goes on from there.
+    StudioError if the endpoint fails for good; what was judged is kept, and the next call goes on from there. What ``progress`` raises
+    ends it at once, whatever is being waited for.
     """
-    from urllib.parse import urlsplit
-
     from studio.engines.servers import external
 
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise StudioError(f"{url!r} is no address of an OpenAI-compatible endpoint; it begins with http:// or https:// and mostly ends in /v1.")
-    if parts.username or parts.password:
-        raise StudioError("The address holds a name or a password; set the key in STUDIO_EXTERNAL_KEY and give the address without it.")
-    done = {(one.id, one.text) for one in scores(persona) if (one.model, one.host) == (model, parts.netloc)}
-    waiting = [row for row in rows(persona) if row.state != REJECTED and (row.id, text_of(row)) not in done]
+    host, waiting, _ = waiting_for(persona, url, model)
     if limit and len(waiting) > limit:
         waiting = [waiting[number * len(waiting) // limit] for number in range(limit)]
     made: list[Score] = []
     try:
-        asyncio.run(_judge_all(persona, external(url, {model: model}, name=parts.netloc), model, waiting, made, progress))
+        asyncio.run(_judge_all(persona, external(url, {model: model}, name=host), model, waiting, made, progress))
     except StudioError as failed:
         raise StudioError(f"{failed} {len(made)} of {len(waiting)} rows were judged and are kept.") from failed
     return made
 
 
-async def _judge_all(
-    persona: Persona, server: Server, model: str, waiting: Sequence[Row], made: list[Score], progress: Callable[[str, int, int], None]
-) -> None:
+async def _judge_all(persona: Persona, server: Server, model: str, waiting: Sequence[Row], made: list[Score], progress: Progress) -> None:
     left = iter(waiting)
 
     async def stream() -> None:
@@ -164,7 +179,12 @@ async def _judge_all(
             made.append(score)
             progress("rows judged", len(made), len(waiting))
 
-    tasks = [asyncio.ensure_future(stream()) for _ in islice(range(STREAMS), len(waiting))]
+    async def watch() -> None:
+        while len(made) < len(waiting):
+            progress("rows judged", len(made), len(waiting))
+            await asyncio.sleep(LOOK)
+
+    tasks = [asyncio.ensure_future(work) for work in (watch(), *(stream() for _ in islice(range(STREAMS), len(waiting))))]
     try:
         await asyncio.gather(*tasks)
     finally:

@@ -7,7 +7,7 @@ An engine scores each row as it is trained on (template, system prompt, the same
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from studio.errors import StudioError
 from studio.files import append_line, sha256_bytes
 from studio.growing import grown
 from studio.persona.folder import Persona
+from studio.progress import Progress, quiet
 
 if TYPE_CHECKING:
     from studio.engines.servers import Server
@@ -64,7 +65,7 @@ def measure(
     persona: Persona,
     rows: Iterable[Row],
     engine: str = "",
-    progress: Callable[[str, int, int], None] = lambda what, done, whole: None,
+    progress: Progress = quiet,
 ) -> dict[tuple[str, str], Surprise]:
     """Have an engine score the rows that are not known yet. An engine is started only if there are any, and stopped again."""
     known = measured(persona)
@@ -76,7 +77,7 @@ def measure(
 
 
 @contextmanager
-def _served(persona: Persona, engine: str, progress: Callable[[str, int, int], None]) -> Iterator[tuple[Server, str]]:
+def _served(persona: Persona, engine: str, progress: Progress) -> Iterator[tuple[Server, str]]:
     from studio.engines.sharing import served
 
     base = base_checkpoint(persona)
@@ -84,7 +85,7 @@ def _served(persona: Persona, engine: str, progress: Callable[[str, int, int], N
         yield servers[base.id], servers[base.id].for_checkpoint(base.id)
 
 
-async def _score_all(persona: Persona, server: Server, model: str, waiting: list[Row], progress: Callable[[str, int, int], None]) -> None:
+async def _score_all(persona: Persona, server: Server, model: str, waiting: list[Row], progress: Progress) -> None:
     path, base = surprise_path(persona), require_base(persona.manifest.base)
     tokenizer, template = load_tokenizer(base), template_for(base)
     prompt = persona.manifest.character.system_prompt

@@ -12,19 +12,21 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from studio.addresses import host_of
 from studio.dialogue.checks.base import Context, load_settings
 from studio.dialogue.formats import Message, tidy
 from studio.dialogue.store import ACCEPTED, REJECTED, SYNTHETIC, Row, row_id, rows
 from studio.errors import StudioError
 from studio.files import append_line, read_lines
 from studio.persona.folder import Persona, slug
+from studio.progress import Progress, quiet
 from studio.shards import append_rows
 from studio.text import one_line
 
@@ -124,29 +126,23 @@ def synthesize(
     language: str = "",
     seed: int = 17,
     temperature: float = 1.0,
-    progress: Callable[[str, int, int], None] = lambda what, done, whole: None,
+    progress: Progress = quiet,
 ) -> Told:
     """Have ``count`` conversations written (the batch of this model and seed brought up to so many) and take those that pass the checks.
 
     StudioError without lore, or if the endpoint fails; what was answered until then is kept and taken.
     """
-    from urllib.parse import urlsplit
-
     from studio.engines.client import Sampler
     from studio.engines.servers import external
 
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise StudioError(f"{url!r} is no address of an OpenAI-compatible endpoint; it begins with http:// or https:// and mostly ends in /v1.")
-    if parts.username or parts.password:
-        raise StudioError("The address holds a name or a password; set the key in STUDIO_EXTERNAL_KEY and give the address without it.")
+    host = host_of(url)
     grounds = _grounds(persona)
     if not grounds:
         raise StudioError(f"There is no lore in {persona.name} to ground conversations on; add some with: studio lore add PATH.")
     path = persona.sources / f"synthetic-{slug(model.rpartition('/')[2])}-{seed}.jsonl"
     done = {answer.number for _, answer in _answers(path)}
     told = Told(path.name, there=len(done))
-    server = external(url, {model: model}, name=parts.netloc)
+    server = external(url, {model: model}, name=host)
     lines = _lines(persona, seed)
     waiting = [number for number in range(count) if number not in done]
 
@@ -299,7 +295,7 @@ class _Among(Context):
         yield from self.new
 
 
-def _take(persona: Persona, path: Path, told: Told, progress: Callable[[str, int, int], None]) -> None:
+def _take(persona: Persona, path: Path, told: Told, progress: Progress) -> None:
     """Put the answers that are not settled yet into the dialogue, but for those that hold no conversation or that a check flags."""
     settled = path.with_suffix(".taken")
     with persona.exclusive():
@@ -338,28 +334,19 @@ def _take(persona: Persona, path: Path, told: Told, progress: Callable[[str, int
     told.share = round((made + len(new)) / max(1, len(there) - sum(1 for reason in why.values() if reason.startswith("flagged"))), 4)
 
 
-def _flagged(persona: Persona, new: list[Row], progress: Callable[[str, int, int], None]) -> dict[str, str]:
+def _flagged(persona: Persona, new: list[Row], progress: Progress) -> dict[str, str]:
     """The first check that flags each of the new rows, by id. The same checks with the same thresholds as everything else is looked at by."""
-    from studio.dialogue.checks import CHECKS
+    from studio.dialogue.checks.running import CHECKS, examine
 
     if not new:
         return {}
     context = _Among(persona, load_settings(persona), progress=progress, new=new)
+    # A check that needs what is not here (the base) is told when the checks are run.
+    seen = examine(context, [check for check in CHECKS.values() if not check.asked_only and check.name not in context.settings.off])
     wanted = {row.id for row in new}
-    examiners = {}
-    for check in CHECKS.values():
-        if not check.asked_only and check.name not in context.settings.off:
-            try:
-                examiners[check.name] = check.examine(check, context)
-            except StudioError:
-                continue  # it needs what is not here (the base), and is told when the checks are run
     found: dict[str, str] = {}
-    for turn in range(1, max((e.times for e in examiners.values()), default=0) + 1):
-        asking = {name: examiner for name, examiner in examiners.items() if examiner.times >= turn}
-        for index, row in enumerate(context.rows()):
-            for name, examiner in asking.items():
-                if examiner.look(turn, index, row) and row.id in wanted:
-                    found.setdefault(row.id, name)
-        for examiner in asking.values():
-            examiner.seen(turn)
+    for name, by_place in seen.found.items():
+        for offender, _ in by_place.values():
+            if offender.id in wanted:
+                found.setdefault(offender.id, name)
     return found

@@ -13,9 +13,10 @@ from studio.lore.measuring import works_of
 from studio.lore.parallel import aligned_passages
 from studio.lore.passages import Block, Passage, blocks_of, weight
 from studio.lore.repeats import LIKENESS, LONG, NEAR, largest_first
-from studio.lore.sources import Progress, files, quiet
+from studio.lore.sources import files
 from studio.near import clusters
 from studio.persona.folder import Persona
+from studio.progress import Progress, quiet
 from studio.snapshots import VAL_SHARE, Snapshot, choose_val, freeze
 from studio.text import normal
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from studio.lore.cleaning import ALWAYS, LINK, clean, is_symbols
+from studio.lore.cleaning import ALWAYS, clean
+from studio.lore.litter import LINK, is_symbols
 from studio.lore.measuring import works_of
 from studio.lore.parallel import aligned_passages
 from studio.lore.passages import Block, blocks_of
 from studio.lore.repeats import Repeats, find
-from studio.lore.sources import Progress, files, quiet
+from studio.lore.sources import files
 from studio.persona.folder import Persona
+from studio.progress import Progress, quiet
 from studio.reports import Fault
 
 LONGEST_LINE = 20_000

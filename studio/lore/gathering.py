@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from studio.errors import StudioError
 from studio.lore.readers import LARGEST, Unreadable
-from studio.lore.readers.packed import content, opened, problem
+from studio.zips import content, opened, problem
 
 MOST_FILES = 100_000
 

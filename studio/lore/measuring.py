@@ -16,13 +16,15 @@ import msgspec
 from studio.checkpoints.base import load_tokenizer, locate_base
 from studio.errors import StudioError
 from studio.files import write_atomic
-from studio.lore.cleaning import LINK, is_symbols
 from studio.lore.languages import languages_of
+from studio.lore.litter import LINK, is_symbols
+from studio.lore.names import CODES
 from studio.lore.parallel import Family, Traits, anchors, declared, families, traits_of
 from studio.lore.passages import Block, blocks_of, weight
 from studio.lore.repeats import LONG, largest_first
-from studio.lore.sources import Progress, files, histories, quiet, read_text
+from studio.lore.sources import files, histories, read_text
 from studio.persona.folder import Persona
+from studio.progress import Progress, quiet
 from studio.snapshots import count_tokens
 from studio.text import normal
 
@@ -228,8 +230,8 @@ def _with_works(persona: Persona, rows: list[Measured], facts: dict[str, Facts])
         {
             "work": work.name,
             "how": work.how,
-            "files": {code if code in LANGUAGE_CODES else spoken.get(file, ""): file for code, file in work.files.items()},
-            unit: {code if code in LANGUAGE_CODES else spoken.get(file, ""): size[file] for code, file in work.files.items()},
+            "files": {code if code in CODES else spoken.get(file, ""): file for code, file in work.files.items()},
+            unit: {code if code in CODES else spoken.get(file, ""): size[file] for code, file in work.files.items()},
         }
         for work in families({file: known.traits for file, known in facts.items()}, declared(persona), lambda file: spoken[file])
     ]
@@ -238,12 +240,3 @@ def _with_works(persona: Persona, rows: list[Measured], facts: dict[str, Facts])
         for code, share in (row.languages or {"": 1.0}).items():
             totals[code] += round(size[row.file] * share)
     return Lore(rows, works, dict(totals.most_common()), unit)
-
-
-def _codes() -> frozenset[str]:
-    from studio.lore.languages import MANY
-
-    return frozenset((*MANY, "zh", "ja", "ko", "th", "he", "el", "hi", "ka", "hy"))
-
-
-LANGUAGE_CODES = _codes()

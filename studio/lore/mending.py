@@ -7,11 +7,13 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from studio.errors import StudioError
-from studio.lore.cleaning import STEPS, USUAL, Change, Cleaned, Draft, run
+from studio.lore.cleaning import STEPS, USUAL, run
+from studio.lore.draft import Change, Cleaned, Draft
 from studio.lore.passages import Block
 from studio.lore.repeats import find
-from studio.lore.sources import Progress, files, lore_file, quiet, replace
+from studio.lore.sources import files, lore_file, replace
 from studio.persona.folder import Persona
+from studio.progress import Progress, quiet
 from studio.reports import Fault
 
 

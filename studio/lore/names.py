@@ -14,7 +14,9 @@ _ALIASES = {
     "por": "pt", "ukr": "uk", "deutsch": "de", "francais": "fr", "français": "fr", "espanol": "es", "español": "es", "中文": "zh", "日本語": "ja",
     "한국어": "ko", "русский": "ru", "italiano": "it",
 }  # fmt: skip
-_CODES = {*MANY, "zh", "ja", "ko", "th", "he", "el", "hi", "ka", "hy"}
+CODES = {*MANY, "zh", "ja", "ko", "th", "he", "el", "hi", "ka", "hy"}
+"""Every language that a text can be told to be in."""
+
 _WORDS = {name.casefold(): code for code, name in NAMES.items() if len(code) == 2}
 
 
@@ -24,7 +26,7 @@ def code_of(word: str) -> str:
     first = plain.partition("-")[0]
     if plain in _ALIASES or plain in _WORDS:
         return _ALIASES.get(plain) or _WORDS[plain]
-    if first in _CODES and re.fullmatch(r"[a-z]{2,3}(-[a-z0-9]{2,4})?", plain):
+    if first in CODES and re.fullmatch(r"[a-z]{2,3}(-[a-z0-9]{2,4})?", plain):
         return first
     return _ALIASES.get(first, "") if "-" in plain and len(plain) <= 8 else ""
 
@@ -72,8 +74,3 @@ def lore_name(name: str, folders: Sequence[str], ending: str) -> str:
     _, said = split_name(stem + ending)
     code = "" if said else next((code for folder in reversed(folders) if (code := code_of(folder))), "")
     return f"{stem}.{code}{ending}" if code else f"{stem}{ending}"
-
-
-def sibling_key(file: str) -> str:
-    """What translations of one text have in common: ``tale.en.md`` and ``tale.zh.md`` give ``tale``. Other names give themselves."""
-    return split_name(file)[0]

@@ -6,7 +6,8 @@ import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from studio.lore.cleaning import Draft, join_lines, wrap_width
+from studio.lore.draft import Draft
+from studio.lore.unwrapping import join_lines, wrap_width
 
 PASSAGE_CHARACTERS = 1200
 """A passage is whole paragraphs, closed as soon as it has this many characters (Han characters count three)."""

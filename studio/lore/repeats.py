@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from studio.lore.passages import Block, weight
 from studio.near import THRESHOLD, clusters
-from studio.near import Progress as Told
+from studio.progress import Progress, quiet
 from studio.text import normal
 
 LONG = 60
@@ -47,16 +47,12 @@ class Repeats(NamedTuple):
     """Files that are nearly the same."""
 
 
-def quiet(what: str, done: int, whole: int) -> None:
-    """Progress nobody looks at."""
-
-
 def largest_first(sizes: Mapping[str, int]) -> list[str]:
     """Files in the order in which what they say counts as said first."""
     return sorted(sizes, key=lambda file: (-sizes[file], file))
 
 
-def find(texts: Mapping[str, Sequence[Block]], near: bool = True, progress: Told = quiet) -> Repeats:
+def find(texts: Mapping[str, Sequence[Block]], near: bool = True, progress: Progress = quiet) -> Repeats:
     """Look through the paragraphs of all files. Of two that say the same, the one in the larger file stays: an excerpt gives way to its book."""
     first_of: dict[str, Place] = {}
     exact: dict[Place, Place] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -14,25 +14,17 @@ import msgspec
 from studio.decoding import keep_original
 from studio.errors import StudioError
 from studio.files import append_line, read_lines, sha256_bytes, sha256_file, write_atomic
-from studio.lore.cleaning import STEPS, Change, Cleaned, clean
+from studio.lore.cleaning import STEPS, clean
+from studio.lore.draft import Change, Cleaned
 from studio.lore.gathering import Found, Gathering
-from studio.lore.languages import language
 from studio.lore.names import lore_name, sayable
 from studio.lore.readers import APART, MARKDOWN, Reading, Unreadable, read_here, reader_of
 from studio.lore.readers.apart import Apart
 from studio.persona.folder import Persona
+from studio.progress import Progress, quiet
 from studio.reports import AddReport, Fault
 
-__all__ = ["Progress", "add", "added_from", "changes_of", "drop", "files", "language", "quiet", "read_text"]
-
 KINDS = (".txt", ".md")
-
-Progress = Callable[[str, int, int], None]
-"""Gets what is done, how much of it and of how much. What it raises ends the work at a whole file: that is how it is cancelled."""
-
-
-def quiet(what: str, done: int, whole: int) -> None:
-    """Progress nobody looks at."""
 
 
 class Source(msgspec.Struct, omit_defaults=True):

@@ -10,7 +10,7 @@ from typing import Any
 
 from studio.checkpoints.base import load_tokenizer, locate_base
 from studio.dialogue.checks.litter import PLACEHOLDER
-from studio.lore.sources import language
+from studio.lore.languages import language
 from studio.persona.folder import Persona
 from studio.phrases import ASSISTANT, REFUSAL, Phrases
 from studio.preference.build import contradictions, prompt_key

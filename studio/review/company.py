@@ -23,7 +23,7 @@ import msgspec
 from studio.checkpoints.store import Checkpoint, all_checkpoints, weights_root
 from studio.errors import StudioError
 from studio.files import read_lines, sha256_bytes, write_json
-from studio.lore.sources import language
+from studio.lore.languages import language
 from studio.persona.folder import Persona
 from studio.phrases import ASSISTANT, REFUSAL, SLOP, Phrases
 from studio.review.probes import Probe, load_probes, opening

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from studio.addresses import host_of
 from studio.errors import StudioError
 from studio.files import append_line, read_lines
 from studio.persona.folder import Persona
@@ -159,23 +160,17 @@ def judge(
 
     Each verdict is on disk before the next round is asked for. StudioError if the endpoint fails; what was judged stays.
     """
-    from urllib.parse import urlsplit
-
     from studio.engines.servers import external
     from studio.review.company import Material, spread
     from studio.review.votes import votes
 
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise StudioError(f"{url!r} is no address of an OpenAI-compatible endpoint; it begins with http:// or https:// and mostly ends in /v1.")
-    if parts.username or parts.password:
-        raise StudioError("The address holds a name or a password; set the key in STUDIO_EXTERNAL_KEY and give the address without it.")
-    done = {j.round for j in judgements(persona, review) if (j.model, j.host) == (model, parts.netloc)}
+    host = host_of(url)
+    done = {j.round for j in judgements(persona, review) if (j.model, j.host) == (model, host)}
     voted = {v.round for v in votes(persona)}
     waiting = [r for r in rounds(persona, review) if r.id not in done and not r.repeat_of and not any(s.finish == "error" for s in r.sides)]
     waiting.sort(key=lambda r: r.id not in voted)
     waiting = waiting[:limit] if limit else waiting
-    server = external(url, {model: model}, name=parts.netloc)
+    server = external(url, {model: model}, name=host)
     lines = [line.text for line in spread(Material(persona).train, EXAMPLES)]
     made: list[Judgement] = []
 
@@ -185,7 +180,7 @@ def judge(
         async def one(dealt: Round) -> None:
             async with free:
                 answers = await ask(persona, server, model, dealt, lines)
-            found = Judgement(time.time(), model, parts.netloc, dealt.id, verdict_of(answers), answers)
+            found = Judgement(time.time(), model, host, dealt.id, verdict_of(answers), answers)
             append_line(persona.reviews / review.id / "judge.jsonl", found)
             made.append(found)
             progress(f"{len(made)} of {len(waiting)} rounds judged")

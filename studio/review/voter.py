@@ -8,7 +8,7 @@ from statistics import median
 
 import msgspec
 
-from studio.lore.sources import language
+from studio.lore.languages import language
 from studio.review.ranking import Ranking, counted, rank
 from studio.review.shares import Share, share
 from studio.review.votes import Vote

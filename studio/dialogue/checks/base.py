@@ -16,13 +16,11 @@ from studio.dialogue.store import REJECTED, Row, rows
 from studio.errors import StudioError, UsageError
 from studio.files import write_atomic
 from studio.persona.folder import Persona
+from studio.progress import Progress, quiet
 
 if TYPE_CHECKING:
     from studio.checkpoints.templates import Template
     from studio.dialogue.privacy import Finder
-
-Progress = Callable[[str, int, int], None]
-"""Gets what is done, how much of it and of how much (0: not known). What it raises ends the check."""
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
@@ -103,7 +101,7 @@ class Context:
     settings: Settings
     changes: Mapping[str, float] = field(default_factory=dict)
     """Thresholds for this run alone."""
-    progress: Progress = lambda what, done, whole: None
+    progress: Progress = quiet
     engine: str = ""
     """Engine that measures surprise."""
     finder: Finder | None = None

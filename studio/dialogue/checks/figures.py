@@ -9,7 +9,7 @@ from typing import Any
 
 from studio.checkpoints.base import load_tokenizer, locate_base
 from studio.dialogue.store import rows
-from studio.lore.sources import language
+from studio.lore.languages import language
 from studio.persona.folder import Persona
 
 GOOD_SIZE = range(4, 7)

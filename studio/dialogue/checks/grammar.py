@@ -66,7 +66,6 @@ class _BrokenOff(Examiner):
     """Only where nearly all of her replies end with a mark: people who chat without full stops break nothing off."""
 
     times = 2
-    HABIT = 0.9
     SHORT = 40
 
     def __init__(self, check: Check, context: Context) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from studio.dialogue import flags
 from studio.dialogue.checks import grammar, likeness, litter, losses, opinions, personal, tongue, turns, wording
-from studio.dialogue.checks.base import Check, Context, Examiner, Progress, load_settings, settings_path
+from studio.dialogue.checks.base import Check, Context, Examiner, load_settings, settings_path
 from studio.dialogue.flags import Flag, Flagged, text_of
 from studio.dialogue.store import Row, shards
 from studio.errors import StudioError, UsageError
 from studio.persona.folder import Persona
+from studio.progress import Progress, quiet
 from studio.reports import Fault
 from studio.shards import SHARD_ROWS
 
@@ -63,7 +65,7 @@ def run(
     persona: Persona,
     only: Sequence[str] = (),
     changes: Mapping[str, float] | None = None,
-    progress: Progress = lambda what, done, whole: None,
+    progress: Progress = quiet,
     engine: str = "",
 ) -> Outcome:
     """Make the checks named in ``only``, or all but those that are off or are made when asked for alone; keep what they found as flags.
@@ -80,20 +82,46 @@ def run(
             raise UsageError(f"There is no check {name!r}; there are: {', '.join(CHECKS)}.")
     chosen = [c for c in CHECKS.values() if (c.name in only if only else not c.asked_only and c.name not in context.settings.off)]
     findings = {c.name: Finding(c.name, c.finds, context.threshold(c), c.meaning, c.source, "", [], []) for c in chosen}
+    seen = examine(context, chosen)
+    for name, why in seen.skipped.items():
+        findings[name].skipped = why
+    for name, examiner in seen.examiners.items():
+        ordered = [seen.found[name][index] for index in sorted(seen.found[name])]
+        findings[name].offenders = [offender for offender, _ in ordered]
+        findings[name].remarks = list(examiner.remarks())
+        flags.keep(persona, name, findings[name].threshold, seen.rows, (Flagged(one.id, text, one.flags) for one, text in ordered))
+    flagged_rows = {one.id for finding in findings.values() for one in finding.offenders}
+    return Outcome(seen.rows, len(flagged_rows), round(clock.monotonic() - began, 2), list(findings.values()))
+
+
+class Examined(NamedTuple):
+    """What some checks have to say of the rows of one context."""
+
+    examiners: dict[str, Examiner]
+    skipped: dict[str, str]
+    """Checks that could not be made, and why."""
+    found: dict[str, dict[int, tuple[Offender, str]]]
+    """For each check by the row's place: what is flagged, and what the row said."""
+    rows: int
+
+
+def examine(context: Context, chosen: Iterable[Check]) -> Examined:
+    """Show every row to these checks, as often as the most curious of them asks."""
     examiners: dict[str, Examiner] = {}
+    skipped: dict[str, str] = {}
     for check in chosen:
         try:
             examiners[check.name] = check.examine(check, context)
         except StudioError as why:
-            findings[check.name].skipped = str(why)
+            skipped[check.name] = str(why)
     found: dict[str, dict[int, tuple[Offender, str]]] = {name: {} for name in examiners}
     rows = number = 0
-    expected = SHARD_ROWS * len(shards(persona))
+    expected = SHARD_ROWS * len(shards(context.persona))
     for time in range(1, max((e.times for e in examiners.values()), default=0) + 1):
         asking = {name: examiner for name, examiner in examiners.items() if examiner.times >= time}
         for index, row in enumerate(context.rows()):
             if index % BREATH == 0:
-                progress(f"rows looked at{f', {time} times' if time > 1 else ''}", index, rows or expected)
+                context.progress(f"rows looked at{f', {time} times' if time > 1 else ''}", index, rows or expected)
             for name, examiner in asking.items():
                 if flagged := examiner.look(time, index, row):
                     _add(found[name], index, row, flagged)
@@ -101,13 +129,7 @@ def run(
         rows = number
         for examiner in asking.values():
             examiner.seen(time)
-    for name, examiner in examiners.items():
-        ordered = [found[name][index] for index in sorted(found[name])]
-        findings[name].offenders = [offender for offender, _ in ordered]
-        findings[name].remarks = list(examiner.remarks())
-        flags.keep(persona, name, findings[name].threshold, rows, (Flagged(one.id, text, one.flags) for one, text in ordered))
-    flagged_rows = {one.id for finding in findings.values() for one in finding.offenders}
-    return Outcome(rows, len(flagged_rows), round(clock.monotonic() - began, 2), list(findings.values()))
+    return Examined(examiners, skipped, found, rows)
 
 
 def _add(found: dict[int, tuple[Offender, str]], index: int, row: Row, flagged: Sequence[Flag]) -> None:

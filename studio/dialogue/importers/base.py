@@ -1,28 +1,18 @@
-"""What every importer works with: a file, what it takes in, and an account of what became of each record."""
+"""What every importer works with: what it takes in, and an account of what became of each record."""
 
 from __future__ import annotations
 
-import re
-from codecs import getincrementaldecoder
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
-from functools import cached_property, lru_cache
-from pathlib import PurePath
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
-from studio.decoding import UndecodableText, decode
-from studio.dialogue.formats import BadRow, Message, json_objects, json_value
+from studio.dialogue.formats import Message
+from studio.dialogue.importers.files import File
+from studio.dialogue.importers.values import CONTROL, plain_name
 from studio.preference.store import Pair
 from studio.reports import AddReport, Fault
-from studio.text import normal
-
-HEAD = 100_000
-"""Characters of a file that tell its format."""
-
-PIECE = 1 << 20
 
 MOST_FAULTS = 1000
 """Places remembered for one reason of one file; the count goes on."""
@@ -34,9 +24,6 @@ MOST_NAMES = 50
 
 ME = "me"
 HER = "character"
-
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
-_BROKEN_ESCAPE = re.compile(rb"\\(?:\\|x([0-9A-Fa-f]{2}))")
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -186,149 +173,6 @@ class Taken(msgspec.Struct):
     speakers: dict[str, Speaker] = {}
 
 
-class File:
-    """A file, or the member of a zip, as its importer sees it."""
-
-    def __init__(self, name: str, raw: bytes, shown: str = "") -> None:
-        self.name = name
-        """With its folders, as far as they are known."""
-        self.shown = shown or name
-        """What reports call it."""
-        self.raw = raw.removeprefix(b"\xef\xbb\xbf")
-        self.repaired = ""
-        """What was mended before it could be parsed."""
-
-    @property
-    def base(self) -> str:
-        return PurePath(self.name).name
-
-    @property
-    def stem(self) -> str:
-        return PurePath(self.name).stem
-
-    @property
-    def suffix(self) -> str:
-        return PurePath(self.name).suffix.lower()
-
-    @cached_property
-    def decoded(self) -> tuple[str, str]:
-        """``(text, encoding)``. Raises UndecodableText."""
-        return decode(self.raw)
-
-    @property
-    def text(self) -> str:
-        return self.decoded[0]
-
-    @cached_property
-    def is_utf8(self) -> bool:
-        """Whether the bytes are UTF-8 and nothing else; found piece by piece, since the text of a large file takes four times its bytes.
-
-        Zero bytes and escape characters may be other encodings, which ``decode`` knows.
-        """
-        if b"\0" in self.raw or b"\x1b" in self.raw:
-            return False
-        decoder = getincrementaldecoder("utf-8")()
-        try:
-            for start in range(0, len(self.raw), PIECE):
-                decoder.decode(self.raw[start : start + PIECE], start + PIECE >= len(self.raw))
-        except UnicodeDecodeError:
-            return False
-        return True
-
-    @cached_property
-    def head(self) -> str:
-        """The beginning of the text, enough to tell the format by. Raises UndecodableText."""
-        if self.is_utf8:
-            return self.raw[: 4 * HEAD].decode("utf-8", "ignore")[:HEAD].replace("\r\n", "\n")
-        return self.text[:HEAD]
-
-    @cached_property
-    def json(self) -> bytes:
-        """The bytes of a JSON file as UTF-8. Raises UndecodableText."""
-        return self.raw if self.is_utf8 else self.text.encode("utf-8", "replace")
-
-    @cached_property
-    def document(self) -> dict[str, msgspec.Raw] | None:
-        """The file as one JSON object, its values still unread; None if it is none. Control characters written ``\\x1B`` are mended."""
-        if self.json.lstrip()[:1] != b"{":
-            return None
-        if found := raw_dict(self.json):
-            return found
-        mended = _escapes(self.json)
-        found = raw_dict(mended) if mended != self.json else {}
-        if found:
-            self.repaired = "control characters written \\xNN mended"
-        return found or None
-
-    @cached_property
-    def problem(self) -> str:
-        """Why the file is no whole JSON object, in the parser's words."""
-        try:
-            msgspec.json.decode(_escapes(self.json), type=msgspec.Raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return str(error)
-        return ""
-
-    @cached_property
-    def is_list(self) -> bool:
-        return self.json.lstrip()[:1] == b"["
-
-    @cached_property
-    def sample(self) -> list[Any]:
-        """The first objects of a list or of lines, five at most; lines that are no JSON are passed over."""
-        try:
-            data = self.json
-        except UndecodableText:
-            return []
-        if data.lstrip()[:1] not in (b"{", b"["):
-            return []
-        if self.document is not None:
-            # A large document is an export; looking at its keys is enough.
-            whole = json_value(data, None) if len(data) < 1_000_000 and not self.repaired else None
-            return [] if whole is None else [whole]
-        found: list[Any] = []
-        for _, value in json_objects(data, 40):
-            if not isinstance(value, BadRow):
-                found.append(value)
-            if len(found) == 5:
-                break
-        return found
-
-    def part(self, key: str) -> Any:
-        """One value of the document; None if it is missing or broken."""
-        raw = (self.document or {}).get(key)
-        if raw is None:
-            return None
-        return json_value(bytes(raw), None)
-
-    def parts(self, key: str) -> list[msgspec.Raw]:
-        """The elements of a list in the document, each still unread: one that is broken does not hurt the others."""
-        return raw_list((self.document or {}).get(key))
-
-
-def _escapes(raw: bytes) -> bytes:
-    """``\\x1B`` is no JSON; where the backslash is not itself escaped it becomes ``\\u001B``."""
-    return _BROKEN_ESCAPE.sub(lambda m: m[0] if m[1] is None else b"\\u00" + m[1], raw)
-
-
-def raw_list(raw: msgspec.Raw | bytes | None) -> list[msgspec.Raw]:
-    if raw is None:
-        return []
-    try:
-        return msgspec.json.decode(raw, type=list[msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return []
-
-
-def raw_dict(raw: msgspec.Raw | bytes | None) -> dict[str, msgspec.Raw]:
-    if raw is None:
-        return {}
-    try:
-        return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
-
-
 class Intake:
     """One file's way into what is taken: counts, drops and messages, with the file's own place in the report."""
 
@@ -398,7 +242,7 @@ class Intake:
 
     def said(self, speaker: str, text: str, line: int, at: float = -1.0, id_: str = "") -> Said | None:
         """A message ready to be added to a scene, its text made clean; None, counted, if nothing of it is left."""
-        cleaned, lost = _CONTROL.subn("", text)
+        cleaned, lost = CONTROL.subn("", text)
         if lost:
             self.changed("control characters removed", lost)
         cleaned = cleaned.strip()
@@ -411,63 +255,3 @@ class Intake:
         self._meet(line)
         self.taken.speakers[speaker].count += 1
         return Said(speaker, cleaned, self.source, line, at, id_)
-
-
-@lru_cache(maxsize=4096)
-def plain_name(name: str) -> tuple[str, str]:
-    """``(name as it is shown, key)`` of a speaker."""
-    shown = " ".join(_CONTROL.sub("", strip_marks(name)).split())
-    return shown, normal(shown)
-
-
-_MARKS = dict.fromkeys((0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF))
-
-
-def strip_marks(text: str) -> str:
-    """``text`` without marks of writing direction, which phones put around names."""
-    return text if text.isascii() else text.translate(_MARKS)
-
-
-def text_of(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def id_of(value: Any) -> str:
-    """An id as text; services write them as numbers or strings."""
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-
-
-def moment(value: Any, scale: float = 1.0) -> float:
-    """Seconds since 1970 of a number (times ``scale``) or of digits; -1 if it is no time of ours."""
-    try:
-        seconds = float(value) * scale if isinstance(value, int | float | str) and not isinstance(value, bool) else -1.0
-    except (ValueError, OverflowError):
-        return -1.0
-    return seconds if 0 < seconds < 32_503_680_000 else -1.0
-
-
-def iso_moment(value: Any) -> tuple[float, bool]:
-    """``(seconds, has a zone)`` of ``2025-06-13T22:02:10[+02:00]``; -1 if it is none. Without a zone the time counts as if it were UTC."""
-    try:
-        found = datetime.fromisoformat(value.strip().replace("Z", "+00:00")) if isinstance(value, str) else None
-        if found is None:
-            return -1.0, False
-        zoned = found.tzinfo is not None
-        return max(-1.0, (found if zoned else found.replace(tzinfo=UTC)).timestamp()), zoned
-    except (ValueError, OverflowError):
-        return -1.0, False
-
-
-def iso(at: float, zoned: bool) -> str:
-    """The time as a row keeps it; empty if it is unknown."""
-    if at < 0:
-        return ""
-    try:
-        found = datetime.fromtimestamp(at, UTC)
-    except (ValueError, OverflowError, OSError):
-        return ""
-    return found.isoformat(timespec="seconds") if zoned else found.replace(tzinfo=None).isoformat(timespec="seconds")
-
-
-def numbered(lines: str) -> Iterator[tuple[int, str]]:
-    return enumerate(lines.split("\n"), 1)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import msgspec
 
 from studio.dialogue.formats import Message, tidy
-from studio.dialogue.importers.base import Asked, ImportReport, Said, Scene, iso
+from studio.dialogue.importers.base import Asked, ImportReport, Said, Scene
 from studio.dialogue.importers.casting import Cast
+from studio.dialogue.importers.values import iso
 from studio.preference.store import Pair, make_pair
 
 ALONE = ("nobody asks", "only she speaks here")

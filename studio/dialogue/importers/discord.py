@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from studio.dialogue.formats import json_value
-from studio.dialogue.importers.base import Asked, File, Intake, id_of, iso_moment, text_of
+from studio.dialogue.importers.base import Asked, Intake
+from studio.dialogue.importers.files import File
+from studio.dialogue.importers.values import id_of, iso_moment, text_of
 
 TALK = ("Default", "Reply", 0, 19, "0", "19")
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from studio.dialogue.formats import BadRow, json_objects
-from studio.dialogue.importers.base import Asked, File, Intake, Said, numbered, text_of
+from studio.dialogue.importers.base import Asked, Intake, Said
+from studio.dialogue.importers.files import File
+from studio.dialogue.importers.values import numbered, text_of
 
 _TURN = re.compile(r"^\s*(?P<name>[^\s:：「][^:：「\n]{0,39})\s*[:：]\s*「(?P<text>.*?)」?\s*$")
 _NARRATION = re.compile(r"^\s*(?:scene|旁白|narrator|场景|背景)\s*[:：]\s*(?P<text>.*)$", re.IGNORECASE)

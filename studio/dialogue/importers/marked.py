@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from studio.dialogue.formats import BadRow, Message
-from studio.dialogue.importers.base import Asked, File, Intake
+from studio.dialogue.importers.base import Asked, Intake
+from studio.dialogue.importers.files import File
 
 _ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "model": "assistant", "bot": "assistant", "gpt": "assistant"}
 

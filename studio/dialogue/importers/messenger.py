@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from studio.dialogue.formats import json_value
-from studio.dialogue.importers.base import Asked, File, Intake, Said, moment, raw_dict, text_of
-
-_APP = re.compile(
-    r"(?:Reacted .{1,12} to your message|Liked a message|.{1,80} (?:sent an attachment|sent a photo|sent a voice message|sent a link|shared a story|"
-    r"changed the (?:chat )?theme.*|set (?:the|your) nickname.*|named the group.*|created the group|missed a (?:video |audio )?call.*|"
-    r"started a (?:video |audio )?(?:call|chat)))\.?\s*"
-)
+from studio.dialogue.importers.app_lines import KNOWN, AppLines, names_its_sender
+from studio.dialogue.importers.base import Asked, Intake, Said
+from studio.dialogue.importers.files import File, raw_dict
+from studio.dialogue.importers.values import moment, text_of
 
 
 def _is_old(file: File) -> bool:
@@ -48,19 +45,54 @@ def read(file: File, into: Intake, asked: Asked, roles: Mapping[str, str]) -> No
     folder = str(PurePath(file.name).parent)
     numbered_ = re.fullmatch(r"message_\d+", file.stem)
     scene = into.scene(f"messenger:{folder}:{path}" if numbered_ or not path else f"messenger:{path}", zoned=True, timed=True)
-    found: list[Said] = []
+    found: list[_Written] = []
     for number, raw in enumerate(file.parts("messages"), 1):
         into.read()
         message = json_value(bytes(raw), None)
         if not isinstance(message, dict):
             into.drop("broken message", number, f"message {number} is no JSON object")
-        elif said := (_new if new else _old)(message, number, into):
-            found.append(said)
+        elif written := (_new if new else _old)(message, number, into):
+            found.append(written)
+    said = list(_talk(found, into)) if not new else [one for written in found if (one := _said(written, into))]
     # Newest first in the old layout; messages of one millisecond keep their order that way.
-    scene += found if new else found[::-1]
+    scene += said if new else said[::-1]
 
 
-def _old(message: dict[str, Any], number: int, into: Intake) -> Said | None:
+class _Written(NamedTuple):
+    """A message with a text, which may still be a line of the app."""
+
+    number: int
+    sender: str
+    text: str
+    at: float
+    shared: str | None = None
+    """The link it shares; None if it shares nothing."""
+    attached: bool = False
+
+
+def _said(written: _Written, into: Intake) -> Said | None:
+    if written.attached:
+        into.changed("attachment left out of a message")
+    return into.said(into.speaker(written.sender), written.text, written.number, written.at)
+
+
+def _talk(found: list[_Written], into: Intake) -> Iterator[Said]:
+    """What people wrote. The old layout does not mark what the app wrote; what cannot be told is kept and counted."""
+    app = AppLines(written.text for written in found)
+    kept = 0
+    for written in found:
+        if why := app.why(written.sender, written.text, written.shared):
+            into.drop("system line", written.number, why)
+        elif said := _said(written, into):
+            kept += 1
+            if names_its_sender(written.sender, written.text):
+                into.changed("kept, though it begins with its sender's name as lines of the app do")
+            yield said
+    if kept and not app.recognised:
+        into.changed(f"kept, with no line of the app recognised among them (by their words they are known in {KNOWN})", kept)
+
+
+def _old(message: dict[str, Any], number: int, into: Intake) -> _Written | None:
     content = text_of(message.get("content"))
     text, name = mended(content), mended(text_of(message.get("sender_name")))
     if text != content:
@@ -68,18 +100,19 @@ def _old(message: dict[str, Any], number: int, into: Intake) -> Said | None:
     extra = any(key in message for key in ("photos", "videos", "audio_files", "gifs", "sticker", "files", "share", "bumped_message_metadata"))
     if message.get("is_unsent") is True:
         into.drop("deleted", number)
-    elif message.get("type", "Generic") not in ("Generic", "Share") or "call_duration" in message or _APP.fullmatch(text):
+    elif message.get("type", "Generic") not in ("Generic", "Share") or "call_duration" in message:
         into.drop("system line", number)
     elif not text.strip() and extra:
         into.drop("media", number)
     else:
-        if extra and not (set(message) & {"bumped_message_metadata"}):
-            into.changed("attachment left out of a message")
-        return into.said(into.speaker(name), text, number, moment(message.get("timestamp_ms"), 0.001))
+        share = message.get("share")
+        shared = text_of(share.get("link")) if isinstance(share, dict) else None
+        attached = extra and "bumped_message_metadata" not in message
+        return _Written(number, name, text, moment(message.get("timestamp_ms"), 0.001), shared, attached)
     return None
 
 
-def _new(message: dict[str, Any], number: int, into: Intake) -> Said | None:
+def _new(message: dict[str, Any], number: int, into: Intake) -> _Written | None:
     text = text_of(message.get("text"))
     if message.get("isUnsent") is True:
         into.drop("deleted", number)
@@ -88,5 +121,5 @@ def _new(message: dict[str, Any], number: int, into: Intake) -> Said | None:
     elif not text.strip() and message.get("media"):
         into.drop("media", number)
     else:
-        return into.said(into.speaker(text_of(message.get("senderName"))), text, number, moment(message.get("timestamp"), 0.001))
+        return _Written(number, text_of(message.get("senderName")), text, moment(message.get("timestamp"), 0.001))
     return None

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import stat
+import sys
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from studio.decoding import UndecodableText, walk
-from studio.dialogue.importers.base import Asked, File, ImportReport, Intake, Taken
+from studio.decoding import UndecodableText, Unreadable, walk
+from studio.dialogue.importers.base import Asked, ImportReport, Intake, Taken
+from studio.dialogue.importers.files import File
 from studio.dialogue.importers.registry import NAMES, ROWS, Format, by_name, detect
 from studio.errors import StudioError
+from studio.progress import Progress, quiet
 from studio.text import one_line
+from studio.zips import Limits, content, opened
 
 JSON = (".json", ".jsonl", ".ndjson")
 SUFFIXES = (*JSON, ".txt", ".md", ".csv", ".tsv", ".log")
@@ -21,7 +23,7 @@ LARGEST_FILE = 2**30
 LARGEST_TEXT = 2**28
 """Bytes of a file that is no JSON; its text is held in memory as a whole."""
 LARGEST_ZIP = 2 * 2**30
-"""Bytes that the members of one zip are allowed to be together."""
+"""Bytes of text that are read from one zip; the pictures beside it do not count."""
 MOST_MEMBERS = 100_000
 MOST_PACKED = 200
 """Times a member may be larger than what it takes in the zip; chats shrink to a tenth, bombs to a thousandth."""
@@ -34,10 +36,6 @@ class Original:
 
     def __init__(self, name: str, path: Path, raw: bytes) -> None:
         self.name, self.path, self.raw = name, path, raw
-
-
-Progress = Callable[[str, int, int], None]
-"""Gets what is done, how much of it and of how much. What it raises ends the reading."""
 
 
 class _Telling:
@@ -70,11 +68,7 @@ def _weight(path: Path) -> int:
         return 0
 
 
-def _silent(what: str, done: int, whole: int) -> None:
-    pass
-
-
-def take(paths: list[Path], asked: Asked, roles: dict[str, str], progress: Progress = _silent) -> tuple[Taken, list[Original | None]]:
+def take(paths: list[Path], asked: Asked, roles: dict[str, str], progress: Progress = quiet) -> tuple[Taken, list[Original | None]]:
     """Everything in these files, and the original of each part of the report (None where it was not read)."""
     taken = Taken(ImportReport())
     originals: list[Original | None] = []
@@ -116,70 +110,31 @@ def _files(path: Path, taken: Taken) -> Iterator[File]:
 
 
 def _members(path: Path, taken: Taken) -> Iterator[File]:
-    """The text members of a zip, read into memory; nothing is unpacked to disk. Tricks are refused with a sentence."""
+    """The text members of a zip, read into memory. Tricks are refused with a sentence."""
+    limits = Limits(members=MOST_MEMBERS, member=LARGEST_FILE, whole=sys.maxsize, steepest=MOST_PACKED, small=UNSUSPECTED)
     try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        _refuse(taken, str(path), "not a zip", f"it cannot be opened as a zip ({error}); it may be half-downloaded")
+        archive = opened(path, limits)
+    except Unreadable as error:
+        _refuse(taken, str(path), "not a zip" if error.reason == "damaged archive" else "refused", str(error))
         return
     with archive:
-        infos = [info for info in archive.infolist() if not info.is_dir()]
-        if len(infos) > MOST_MEMBERS:
-            _refuse(taken, str(path), "refused", f"it holds {len(infos):,} files, which no export of chats needs")
-            return
         left = LARGEST_ZIP
         others = 0
-        for info in sorted(infos, key=lambda info: info.filename):
+        for info in sorted((info for info in archive.infolist() if not info.is_dir()), key=lambda info: info.filename):
             pure = PurePosixPath(info.filename.replace("\\", "/"))
             shown = f"{path}!{info.filename}"
             if pure.suffix.lower() not in SUFFIXES or pure.name.startswith(".") or "__MACOSX" in pure.parts:
                 others += 1
                 continue
-            if why := _trick(info, pure):
-                _refuse(taken, shown, "refused", why)
-                continue
             try:
-                raw = _read_member(archive, info, min(LARGEST_FILE, left))
-            except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
-                _refuse(taken, shown, "damaged in the zip", f"it cannot be unpacked ({str(error)[:120]})")
-                continue
-            if raw is None:
-                _refuse(taken, shown, "refused", "unpacked it would be larger than any export of chats")
+                raw = content(archive, info, limits._replace(member=min(LARGEST_FILE, left)))
+            except Unreadable as error:
+                _refuse(taken, shown, "damaged in the zip" if error.reason == "damaged archive" else "refused", str(error))
                 continue
             left -= len(raw)
             yield File(str(PurePosixPath(path.name) / pure), raw, shown)
         if others:
             Intake(taken, File(str(path), b""), "", "file").changed("other file of the zip (picture, sound, zip) not read", others)
-
-
-def _trick(info: zipfile.ZipInfo, pure: PurePosixPath) -> str:
-    """Why a member is not to be trusted; empty if it is."""
-    if pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0]:
-        return "its name leads out of the zip"
-    if stat.S_ISLNK(info.external_attr >> 16):
-        return "it is a link, not a file"
-    if info.flag_bits & 1:
-        return "it is encrypted; unpack the zip with its password first"
-    if info.file_size > LARGEST_FILE:
-        return "unpacked it would be larger than any export of chats"
-    if info.file_size > UNSUSPECTED and info.file_size > MOST_PACKED * max(1, info.compress_size):
-        return f"it is packed {info.file_size // max(1, info.compress_size):,} times, as only bombs are"
-    return ""
-
-
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes | None:
-    """The member's bytes; None if it is larger than ``most``, or than it says."""
-    pieces: list[bytes] = []
-    size = 0
-    with archive.open(info) as member:
-        while piece := member.read(1 << 20):
-            size += len(piece)
-            if size > most or size > max(info.file_size, 1 << 20):
-                return None
-            if size > UNSUSPECTED and size > MOST_PACKED * max(1, info.compress_size):
-                return None
-            pieces.append(piece)
-    return b"".join(pieces)
 
 
 def _take(file: File, taken: Taken, asked: Asked, roles: dict[str, str], telling: _Telling) -> None:

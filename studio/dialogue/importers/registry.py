@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from studio.dialogue.importers import discord, haruhi, marked, messenger, roleplay, rows, scripts, signal, telegram, whatsapp
-from studio.dialogue.importers.base import Asked, File, Intake
+from studio.dialogue.importers.base import Asked, Intake
+from studio.dialogue.importers.files import File
 from studio.errors import StudioError
 
 Reader = Callable[[File, Intake, Asked, Mapping[str, str]], None]

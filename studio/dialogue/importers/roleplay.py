@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from studio.dialogue.formats import BadRow, json_objects, json_value
-from studio.dialogue.importers.base import HER, ME, Asked, File, Intake, Said, id_of, iso_moment, moment, raw_dict, raw_list, text_of
+from studio.dialogue.importers.base import HER, ME, Asked, Intake, Said
+from studio.dialogue.importers.files import File, raw_dict, raw_list
+from studio.dialogue.importers.values import id_of, iso_moment, moment, text_of
 from studio.sillytavern.chats import read_text
 
 _REDACTED = re.compile(r"\[(?:[A-Z]+_)*REDACTED\]")

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from studio.dialogue.formats import BadRow, Message, json_objects, messages_of
-from studio.dialogue.importers.base import Asked, File, Intake, text_of
+from studio.dialogue.importers.base import Asked, Intake
+from studio.dialogue.importers.files import File
 from studio.dialogue.importers.marked import chatml_turns, metharme_turns
+from studio.dialogue.importers.values import text_of
 from studio.preference import formats as preference
 
 ROWS = ("messages", "sharegpt", "alpaca")

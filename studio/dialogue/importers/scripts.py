@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 
 from studio.dialogue.formats import BadRow, json_objects, json_value
-from studio.dialogue.importers.base import Asked, File, Intake, Said, numbered, raw_dict, raw_list, text_of
+from studio.dialogue.importers.base import Asked, Intake, Said
+from studio.dialogue.importers.files import File, raw_dict, raw_list
+from studio.dialogue.importers.values import numbered, text_of
 
 _TURN = re.compile(r"^(?P<name>[^\s:：\[(\d][^:：\n\[\](){}<>\"]{0,39}?)\s*(?P<aside>[(\[][^)\]\n]{0,80}[)\]])?\s*[:：][ \t]*(?P<text>.*)$")
 _SCENE = re.compile(r"^\s*(?:(?:INT|EXT|I/E)[. ]|(?:ACT|SCENE|CHAPTER|EPISODE)\b|[*#=~_-]{3,}\s*$|(?:\* ){2,})", re.IGNORECASE)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 from studio.dialogue.formats import BadRow, json_objects
-from studio.dialogue.importers.base import ME, Asked, File, Intake, iso_moment, moment, numbered, text_of
+from studio.dialogue.importers.base import ME, Asked, Intake
+from studio.dialogue.importers.files import File
+from studio.dialogue.importers.values import iso_moment, moment, numbered, text_of
 
 _HEAD = re.compile(r"\[(?P<time>\d{4}-\d{2}-\d{2} \d{2}:\d{2}(?::\d{2})?)\] (?P<name>[^\n]{1,80}?): ?(?P<text>.*)")
 _MEDIA = re.compile(r"!?\[[^\]\n]*\]\((?:\./)?media/[^)\n]*\)")

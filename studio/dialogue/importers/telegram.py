@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from studio.dialogue.formats import json_value
-from studio.dialogue.importers.base import ME, Asked, File, Intake, id_of, iso_moment, moment, raw_dict, raw_list, text_of
+from studio.dialogue.importers.base import ME, Asked, Intake
+from studio.dialogue.importers.files import File, raw_dict, raw_list
+from studio.dialogue.importers.values import id_of, iso_moment, moment, text_of
 
 
 def looks(file: File) -> bool:

@@ -10,7 +10,9 @@ from functools import lru_cache
 from itertools import pairwise
 
 from studio.dialogue.importers import signal
-from studio.dialogue.importers.base import Asked, File, Intake, Said, numbered, strip_marks
+from studio.dialogue.importers.base import Asked, Intake, Said
+from studio.dialogue.importers.files import File
+from studio.dialogue.importers.values import numbered, strip_marks
 from studio.dialogue.importers.whatsapp_words import AFTERNOON, ATTACHED, DELETED, EDITED, MEDIA, MORNING
 from studio.errors import StudioError
 from studio.text import normal

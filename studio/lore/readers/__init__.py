@@ -12,15 +12,7 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from studio.errors import StudioError
-
-
-class Unreadable(StudioError):
-    """The file cannot be read as lore. ``reason`` is what such files are counted under; ``line`` is 1-based, 0 for the whole file."""
-
-    def __init__(self, reason: str, sentence: str, line: int = 0) -> None:
-        super().__init__(sentence)
-        self.reason, self.line = reason, line
+from studio.decoding import Unreadable as Unreadable
 
 
 class Reading(msgspec.Struct):

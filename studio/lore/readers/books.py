@@ -39,7 +39,7 @@ def read(raw: bytes, name: str) -> Reading:
         raise Unreadable("too large", f"it has {len(raw) >> 20} MB, more than the {LARGEST >> 20} MB that are read of a card, book or JSON file")
     kind = ending(name)
     if kind == ".charx":
-        from studio.lore.readers.packed import content, opened
+        from studio.zips import content, opened
 
         archive = opened(raw)
         inside = next((member for member in archive.infolist() if member.filename == "card.json"), None)

@@ -7,7 +7,7 @@ from collections import Counter
 
 from studio.lore.readers import Reading, Unreadable
 from studio.lore.readers.html import page_text
-from studio.lore.readers.packed import content, one_sentence, opened
+from studio.zips import content, one_sentence, opened
 
 STYLES = "p[style-name='Title'] => h1:fresh\np[style-name='Subtitle'] => h2:fresh"
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from studio.lore.readers import Reading, Unreadable
 from studio.lore.readers.html import decoded_page, page_text
-from studio.lore.readers.packed import content, one_sentence, opened
+from studio.zips import content, one_sentence, opened
 
 _PAGES = ("application/xhtml+xml", "text/html", "application/x-dtbook+xml", "")
 _FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")

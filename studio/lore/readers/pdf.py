@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from studio.lore.readers import Reading, Unreadable
-from studio.lore.readers.packed import one_sentence
+from studio.zips import one_sentence
 
 MOST_PAGES = 20_000
 HEAD = 1.18

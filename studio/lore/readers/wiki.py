@@ -9,8 +9,8 @@ from collections import Counter
 from xml.etree import ElementTree
 
 from studio.lore.readers import Reading, Unreadable, ending
-from studio.lore.readers.packed import one_sentence
 from studio.lore.readers.plain import decoded
+from studio.zips import one_sentence
 
 _DROPPED = re.compile(
     r"<!--.*?-->|<ref\b[^<>]*/>|<(ref|gallery|math|timeline|templatedata|score|syntaxhighlight|source)\b[^<>]*>.*?</\1\s*>", re.DOTALL | re.IGNORECASE

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from studio.lore.cleaning import Change
+from studio.lore.draft import Change
 from studio.persona.folder import Persona
 from studio.text import count
 from studio.tui.actions import bindings_of
