@@ -150,6 +150,7 @@ def _judge(arguments: Namespace, persona: Persona) -> None:
 
 
 def _nearest(arguments: Namespace, persona: Persona) -> None:
+    from studio.dialogue.embedding import Meaning
     from studio.dialogue.nearest import Nearest, replies_of_vote, reply_of_chat
 
     if sum(map(bool, (arguments.text, arguments.vote, arguments.chat))) != 1:
@@ -163,13 +164,14 @@ def _nearest(arguments: Namespace, persona: Persona) -> None:
         asked = [reply_of_chat(persona, identity, int(number or 0))]
     else:
         asked = [("", "", arguments.text)]
+    meaning = Meaning(persona, arguments.embed) if arguments.embed else None
     held: dict[str, Nearest] = {}
     told: list[tuple[str, str, str, list[Near]]] = []
     for checkpoint, trained_on, reply in asked:
         snapshot = arguments.snapshot or (trained_on if trained_on.startswith("dialogue-") else "")
         if snapshot not in held:
             with Ticker(arguments.json) as progress:
-                held[snapshot] = Nearest(persona, snapshot, progress)
+                held[snapshot] = Nearest(persona, snapshot, progress, meaning, [text for *_, text in asked])
         told.append((reply, checkpoint, snapshot, held[snapshot].find(reply, arguments.most)))
     if arguments.json:
         output.json([dict(zip(("reply", "checkpoint", "snapshot", "nearest"), one, strict=True)) for one in told])
@@ -183,7 +185,8 @@ def _nearest(arguments: Namespace, persona: Persona) -> None:
         if not near:
             output.say("nothing shares anything with it")
         for row in near:
-            output.say(f"\n{row.covered:4.0%}  {row.id}  {row.source}:{row.line}  {one_line(row.prompt)[:80]}")
+            alike = "" if row.likeness is None else f"{row.likeness:5.2f}  "
+            output.say(f"\n{alike}{row.covered:4.0%}  {row.id}  {row.source}:{row.line}  {one_line(row.prompt)[:80]}")
             output.say(f"      {one_line(marked(row.reply, row.shared))}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from studio.cli import output
 from studio.errors import StudioError
 from studio.persona.folder import Persona, create, create_from_sample, open_persona
 from studio.reports import AddReport, Fault
-from studio.snapshots import Snapshot, all_snapshots
+from studio.snapshots import Snapshot, all_snapshots, card_of, find_snapshot
 from studio.text import count, one_line
 
 FAULTS_SHOWN = 20
@@ -128,7 +129,7 @@ def dialogue(arguments: Namespace, persona: Persona) -> int | None:
                 told = build.build(persona, arguments.val, arguments.seed, arguments.split, ratios, progress)
             built(told, arguments.json)
             if not arguments.json:
-                output.say(f"  its data card: {persona.snapshots / told.id / 'card.md'}")
+                output.say(f"  its data card: studio snapshots {told.id}")
         case "check" | "clean" | "judge" | "nearest":
             checking.answer(arguments, persona)
         case "stats":
@@ -165,8 +166,25 @@ def _preview(arguments: Namespace, persona: Persona) -> None:
 
 
 def snapshots(arguments: Namespace, persona: Persona) -> None:
+    if arguments.snapshot:
+        _snapshot(find_snapshot(persona, arguments.snapshot), arguments.json, persona)
+        return
     found = all_snapshots(persona)
     if arguments.json:
         output.json([msgspec.to_builtins(snapshot) for snapshot in found])
         return
-    output.table(("snapshot", "train", "val", "train tokens"), [(s.id, s.train_rows, s.val_rows, s.train_tokens) for s in found], "lrrr")
+    rows = [(s.id, _day(persona, s), s.train_rows, s.val_rows, s.train_tokens) for s in found]
+    output.table(("snapshot", "built", "train", "val", "train tokens"), rows, "llrrr")
+
+
+def _day(persona: Persona, snapshot: Snapshot) -> str:
+    return datetime.fromtimestamp((persona.snapshots / snapshot.id).stat().st_mtime).strftime("%Y-%m-%d %H:%M")
+
+
+def _snapshot(snapshot: Snapshot, as_json: bool, persona: Persona) -> None:
+    """One snapshot: its data card, or its figures where it has none."""
+    card = card_of(persona, snapshot)
+    if as_json or not card:
+        built(snapshot, as_json)
+    else:
+        output.say(card.rstrip("\n"))

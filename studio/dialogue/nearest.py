@@ -7,8 +7,8 @@ a second question costs a tenth of that. What two texts share is then shown in w
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,11 +19,14 @@ from studio.errors import StudioError
 from studio.files import read_lines
 from studio.near import codes, grams_of, hashed
 from studio.persona.folder import Persona
+from studio.progress import Progress, quiet
 from studio.shards import SHARD_ROWS
-from studio.text import normal
+from studio.text import UNIT, normal
 
 if TYPE_CHECKING:
     from numpy import ndarray
+
+    from studio.dialogue.embedding import Meaning
 
 MOST = 10
 COMMON = 0.05
@@ -34,9 +37,6 @@ RUN = 3
 
 _CHUNK = 1 << 20
 _LOW = 22
-_UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+(?:['’][^\W_]+)*")
-
-Progress = Callable[[str, int, int], None]
 
 
 class Near(msgspec.Struct):
@@ -58,6 +58,8 @@ class Near(msgspec.Struct):
     runs: list[str]
     """These runs, the longest first."""
     tags: list[str] = []
+    likeness: float | None = None
+    """How alike they are in meaning, by the model that was given: a cosine, -1 to 1; None without one."""
 
 
 class _Chunk(msgspec.Struct):
@@ -71,14 +73,29 @@ class _Chunk(msgspec.Struct):
 class Nearest:
     """Looks for many texts in the replies of one set of rows. What was read is held (about four bytes a character)."""
 
-    def __init__(self, persona: Persona, snapshot: str = "", progress: Progress = lambda what, done, whole: None) -> None:
-        """``snapshot``: what a checkpoint was trained on, by the id on its card; else the dialogue as it is now, without rejected rows."""
-        self.persona, self.snapshot = persona, snapshot
+    def __init__(
+        self,
+        persona: Persona,
+        snapshot: str = "",
+        progress: Progress = quiet,
+        meaning: Meaning | None = None,
+        asked: Iterable[str] = (),
+    ) -> None:
+        """``snapshot``: what a checkpoint was trained on, by the id on its card; else the dialogue as it is now, without rejected rows.
+
+        ``meaning``: the model that says what is near; it reads every reply once, and with them what will be ``asked``, in one go.
+        """
+        self.persona, self.snapshot, self.meaning = persona, snapshot, meaning
         self.chunks: list[_Chunk] = []
         self.lengths: Any = None
         self.places: list[tuple[int, int]] = []
         """By the reply's number: the row's place and the message."""
         self._read(progress)
+        self.records: Any = None
+        """By the reply's number: that of its record."""
+        if meaning:
+            meaning.learn(chain(asked, (text for *_, text in self._replies())), progress)
+            self.records = meaning.of(text for *_, text in self._replies())
 
     def _rows(self) -> Iterator[Row]:
         if not self.snapshot:
@@ -97,6 +114,13 @@ class Nearest:
             for _, value in read_lines(path)
         )
 
+    def _replies(self) -> Iterator[tuple[int, int, str]]:
+        """``(place of the row, index of the message, text)`` of every reply that says anything."""
+        for place, row in enumerate(self._rows()):
+            for number, message in enumerate(row.messages):
+                if message.role == "assistant" and normal(message.content):
+                    yield place, number, message.content
+
     def _read(self, progress: Progress) -> None:
         import numpy as np
 
@@ -112,32 +136,47 @@ class Nearest:
                 size = 0
 
         expected = SHARD_ROWS * len(shards(self.persona))
-        for place, row in enumerate(self._rows()):
+        for place, number, reply in self._replies():
             if place % 1000 == 0:
                 progress("rows read", place, expected)
-            for number, message in enumerate(row.messages):
-                if message.role == "assistant" and (text := normal(message.content)):
-                    self.places.append((place, number))
-                    lengths.append(len(text))
-                    waiting.append(text)
-                    size += len(text)
+            text = normal(reply)
+            self.places.append((place, number))
+            lengths.append(len(text))
+            waiting.append(text)
+            size += len(text)
             if size >= _CHUNK:
                 hash_waiting()
         hash_waiting()
         self.lengths = np.array(lengths, np.float32)
 
     def find(self, text: str, most: int = MOST) -> list[Near]:
-        """The nearest replies, the nearest first, at most one of each row; empty if nothing is shared."""
+        """The nearest replies, the nearest first, at most one of each row; without a model, none that shares nothing."""
         import numpy as np
 
         wanted = normal(text)
         if not wanted or not self.places:
             return []
+        score, covered = self._shared(wanted)
+        likeness = None
+        if self.meaning:
+            self.meaning.learn([text])
+            likeness = self.meaning.likeness(text, self.records)
+        best: dict[int, int] = {}
+        for number in np.lexsort((np.arange(len(score)), -(score if likeness is None else likeness))):
+            if (likeness is None and score[number] <= 0) or len(best) == most:
+                break
+            best.setdefault(self.places[number][0], int(number))
+        return self._told(text, best, score, covered, likeness)
+
+    def _shared(self, wanted: str) -> tuple[ndarray[Any, Any], ndarray[Any, Any]]:
+        """By the reply's number: how much of what is particular in the text it shares, with its length allowed for, and as a share."""
+        import numpy as np
+
+        whole = len(self.places)
         grams = np.unique(hashed(np.frombuffer(codes(wanted), np.uint32)))
         replies, which = self._hits(grams)
         if not len(replies):
-            return []
-        whole = len(self.places)
+            return np.zeros(whole), np.zeros(whole)
         seen = np.bincount(which, minlength=len(grams))
         particular = seen <= max(5.0, COMMON * whole)
         if not particular.any() or not (seen[particular] > 0).any():
@@ -146,12 +185,7 @@ class Nearest:
         score = np.bincount(replies, weights=weight[which], minlength=whole)
         covered = score / weight.sum()
         score *= 2.2 / (1 + 1.2 * (0.7 + 0.3 * self.lengths / self.lengths.mean()))
-        best: dict[int, int] = {}
-        for number in np.lexsort((np.arange(whole), -score)):
-            if score[number] <= 0 or len(best) == most:
-                break
-            best.setdefault(self.places[number][0], int(number))
-        return self._told(text, best, score, covered)
+        return score, covered
 
     def _hits(self, grams: ndarray[Any, Any]) -> tuple[ndarray[Any, Any], ndarray[Any, Any]]:
         """Pairs of a reply and a gram of the question that stands in it, each once."""
@@ -171,7 +205,9 @@ class Nearest:
         pairs = np.concatenate(found) if found else np.empty(0, np.int64)
         return pairs // len(grams), pairs % len(grams)
 
-    def _told(self, text: str, best: dict[int, int], score: ndarray[Any, Any], covered: ndarray[Any, Any]) -> list[Near]:
+    def _told(
+        self, text: str, best: dict[int, int], score: ndarray[Any, Any], covered: ndarray[Any, Any], likeness: ndarray[Any, Any] | None
+    ) -> list[Near]:
         by_number: dict[int, Near] = {}
         last = max(best, default=-1)
         for place, row in enumerate(self._rows()):
@@ -198,19 +234,20 @@ class Nearest:
                     spans,
                     runs,
                     row.tags,
+                    None if likeness is None else round(float(likeness[number]), 4),
                 )
         return [by_number[number] for number in best.values() if number in by_number]
 
 
-def nearest(persona: Persona, text: str, most: int = MOST, snapshot: str = "", progress: Progress = lambda what, done, whole: None) -> list[Near]:
+def nearest(persona: Persona, text: str, most: int = MOST, snapshot: str = "", progress: Progress = quiet) -> list[Near]:
     """The training rows nearest to a text. For more than one question, hold a ``Nearest``."""
     return Nearest(persona, snapshot, progress).find(text, most)
 
 
 def shared_runs(text: str, reply: str) -> list[tuple[int, int]]:
     """Where in ``reply`` the runs of words are that stand in ``text`` too, whatever their case: the longest possible, none in another."""
-    asked = [match[0].casefold() for match in _UNIT.finditer(text)]
-    said = [(match[0].casefold(), match.start(), match.end()) for match in _UNIT.finditer(reply)]
+    asked = [match[0].casefold() for match in UNIT.finditer(text)]
+    said = [(match[0].casefold(), match.start(), match.end()) for match in UNIT.finditer(reply)]
     unspaced = sum(len(unit) == 1 and unit > "\u2fff" for unit in asked) * 2 > len(asked)
     for length in range(RUN * 2 if unspaced else RUN, 0, -1):
         wanted = {tuple(asked[at : at + length]) for at in range(len(asked) - length + 1)}

@@ -46,7 +46,8 @@ def say(words: Words) -> None:
     remove = command("remove", "Take pairs out for good: they do not come back from the votes.", preference)
     remove.add_argument("rows", nargs="+", metavar="ID")
     split_options(command("build", "Freeze a snapshot, split into train and val.", preference))
-    command("snapshots", "The frozen builds of lore, dialogue and preference.")
+    snapshots = command("snapshots", "The frozen builds of lore, dialogue and preference, or the data card of one.")
+    snapshots.add_argument("snapshot", nargs="?", default="", metavar="ID")
 
 
 def _dialogue_add(parser: ArgumentParser) -> None:
@@ -129,6 +130,7 @@ def _dialogue_checks(command: Callable[..., ArgumentParser], under: Any) -> None
     near.add_argument("--side", type=int, default=0, metavar="N", help="of --vote: this side (from 1)")
     near.add_argument("--chat", default="", metavar="ID[:N]", help="her last reply in this chat, or her Nth")
     near.add_argument("--snapshot", default="", metavar="ID", help="look in this snapshot (default: what the reply's checkpoint was trained on)")
+    near.add_argument("--embed", default="", metavar="MODEL", help="nearest in meaning, by this model on this machine: a folder, or pocket")
     near.add_argument("--most", type=int, default=10, metavar="N", help="rows shown for each reply (default 10)")
 
 
