@@ -16,7 +16,7 @@ from studio.errors import StudioError
 from studio.files import append_line, read_lines, sha256_bytes, sha256_file, write_atomic
 from studio.lore.cleaning import STEPS, clean
 from studio.lore.draft import Change, Cleaned
-from studio.lore.gathering import Found, Gathering
+from studio.lore.gathering import Found, Gathering, readable
 from studio.lore.names import lore_name, sayable
 from studio.lore.readers import APART, MARKDOWN, Reading, Unreadable, read_here, reader_of
 from studio.lore.readers.apart import Apart
@@ -89,6 +89,9 @@ def add(
                 if reading.probes:
                     _probes(persona, reading, report, probes)
         progress("read", whole, whole)
+    for path in paths if not report.read else ():
+        report.read += 1
+        report.drop("nothing to read", Fault(readable(path), 0, "there is no file in it"))
     report.format = ", ".join(format_ for format_, _ in formats.most_common())
     return report
 

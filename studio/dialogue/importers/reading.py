@@ -83,6 +83,10 @@ def take(paths: list[Path], asked: Asked, roles: dict[str, str], progress: Progr
             originals[-1] = Original(file.base, path, file.raw)
         while len(originals) < len(taken.report.parts):
             originals.append(None)
+    if not any(part.read for part in taken.report.parts):
+        for path in paths:
+            _refuse(taken, str(path), "nothing to read", "there is no file in it that could be dialogue")
+            originals.append(None)
     return taken, originals
 
 

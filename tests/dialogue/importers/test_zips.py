@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from studio.cli.main import main
 from studio.dialogue import store
 from studio.dialogue.adding import add
 from studio.dialogue.importers import reading
@@ -85,3 +86,14 @@ def test_damaged_and_locked_zips_are_told(mira: Persona, tmp_path: Path) -> None
 def test_large_files_are_refused_by_size(mira: Persona, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "LARGEST_FILE", 100)
     assert add(mira, [FIXTURES / "whatsapp" / "tr_TR.txt"]).dropped == {"too large": 1}
+
+
+def test_where_there_is_nothing_that_is_said(mira: Persona, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    zipped(tmp_path / "empty.zip", {})
+    zipped(tmp_path / "pictures.zip", {"a.jpg": b"\xff\xd8"})
+    for name in ("folder", "empty.zip", "pictures.zip"):
+        report = add(mira, [tmp_path / name])
+        assert report.dropped == {"nothing to read": 1} and report.faults[0].file.endswith(name), name
+        assert main(["-p", str(mira.root), "dialogue", "add", str(tmp_path / name)]) == 1
+        assert main(["-p", str(mira.root), "lore", "add", str(tmp_path / name)]) == 1
