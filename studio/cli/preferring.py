@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from studio.cli import material, output
+from studio.cli import browsing, material, output
+from studio.cli.ticker import Ticker
 from studio.errors import StudioError, UsageError
 from studio.persona.folder import Persona
 from studio.preference import build, checks, store
 from studio.preference.store import Pair
 from studio.text import count
+
+if TYPE_CHECKING:
+    from studio.preference.editing import PairEditor
 
 
 def preference(arguments: Namespace, persona: Persona) -> int | None:
@@ -34,19 +39,48 @@ def preference(arguments: Namespace, persona: Persona) -> int | None:
             gone = store.remove(persona, arguments.rows)
             output.say(f"{count(len(gone), 'pair')} taken out; they are kept in {persona.preference / 'removed.jsonl'}.")
         case _:
-            rows = list(store.rows(persona))
-            if arguments.json:
-                output.json(rows)
-            elif not rows:
-                output.say("There are no pairs yet; vote, then: studio review pairs (or: studio preference add PATH)")
-            else:
-                output.table(("id", "made by", "source", "prompt", "chosen", "rejected"), [_line(row) for row in rows])
+            _rows(arguments, persona)
     return None
+
+
+def _rows(arguments: Namespace, persona: Persona) -> None:
+    """What can be done with single pairs; as it is with conversations."""
+    from studio.preference.editing import PairEditor
+
+    def table(rows: list[Pair]) -> None:
+        if rows:
+            output.table(("id", "", "made by", "source", "prompt", "chosen", "rejected"), [_line(row) for row in rows])
+
+    editor = PairEditor(persona)
+    with Ticker(arguments.json) as progress:
+        editor.index.refresh(progress)
+        match arguments.action:
+            case "list":
+                browsing.listed(arguments, editor, table, progress)
+                return
+            case "swap":
+                told = editor.swap(browsing.one(editor, arguments.row))
+            case "edit":
+                told = _edit(arguments, editor)
+            case _:
+                told = browsing.changed(arguments, editor, progress)
+    browsing.done(told, arguments.json)
+
+
+def _edit(arguments: Namespace, editor: PairEditor) -> str:
+    from studio.tui.outside import edited_text
+
+    row = editor.row(browsing.one(editor, arguments.row))
+    turn = len(row.prompt) + store.SIDES.index(arguments.side) if arguments.turn is None else arguments.turn - 1
+    if not 0 <= turn < len(row.messages):
+        raise UsageError(f"{row.id} has {len(row.messages)} texts, so there is none of number {arguments.turn}.")
+    text = arguments.text if arguments.text is not None else edited_text(row.messages[turn].content)
+    return editor.rewrite(row.id, turn, text)
 
 
 def _line(row: Pair) -> tuple[str, ...]:
     where = row.origin.round if row.origin else f"{row.source}:{row.line}"
-    return row.id, row.origin.how if row.origin else "file", where, row.prompt[-1].content[:40], row.better[:40], row.worse[:40]
+    return row.id, browsing.marks(row), row.origin.how if row.origin else "file", where, row.prompt[-1].content[:40], row.better[:40], row.worse[:40]
 
 
 def _show(row: Pair) -> None:

@@ -1,7 +1,8 @@
 """What the checks found, row by row, where a screen can ask for it without checking again.
 
-``.studio/flags/<check>.jsonl``, one file a check, written whole each time it runs: the first line says how it ran, each further one holds the
-flags of one row. All of it can be made again with ``studio dialogue check``. It holds words of the conversations and is private as they are.
+``.studio/flags/<check>.jsonl`` (of preference pairs: ``flags/preference/``), one file a check, written whole each time it runs: the first line
+says how it ran, each further one holds the flags of one row. All of it can be made again with ``studio dialogue check`` (``preference check``).
+It holds words of the conversations and is private as they are.
 """
 
 from __future__ import annotations
@@ -9,12 +10,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
-from studio.dialogue.store import Row
+from studio.dialogue.formats import Message
 from studio.files import sha256_bytes, write_atomic
 from studio.persona.folder import Persona
+
+DIALOGUE = "dialogue"
+
+
+class Told(Protocol):
+    """What has messages: a conversation, a pair."""
+
+    @property
+    def messages(self) -> list[Message]: ...
 
 
 class Flag(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,45 +68,48 @@ class Flagged(msgspec.Struct, frozen=True):
     flags: list[Flag]
 
 
-def text_of(row: Row) -> str:
+def text_of(row: Told) -> str:
     """Ten hex digits of what is said in the row. Flags with another one are about words that have been edited since."""
     return sha256_bytes("\0".join(f"{m.role}\1{m.content}" for m in row.messages).encode("utf-8", "surrogatepass"))[:10]
 
 
-def keep(persona: Persona, check: str, threshold: float, rows: int, found: Iterable[Flagged]) -> Ran:
+def keep(persona: Persona, check: str, threshold: float, rows: int, found: Iterable[Flagged], kind: str = DIALOGUE) -> Ran:
     """Put the findings of one check in place of its older ones."""
     lines = [msgspec.json.encode(row) for row in found]
     ran = Ran(check, threshold, time.time(), rows, len(lines))
-    write_atomic(_folder(persona) / f"{check}.jsonl", b"\n".join([msgspec.json.encode(ran), *lines]) + b"\n")
+    write_atomic(_folder(persona, kind) / f"{check}.jsonl", b"\n".join([msgspec.json.encode(ran), *lines]) + b"\n")
     return ran
 
 
-def forget(persona: Persona, check: str) -> None:
-    (_folder(persona) / f"{check}.jsonl").unlink(missing_ok=True)
+def forget(persona: Persona, check: str, kind: str = DIALOGUE) -> None:
+    (_folder(persona, kind) / f"{check}.jsonl").unlink(missing_ok=True)
 
 
-def ran(persona: Persona) -> dict[str, Ran]:
+def ran(persona: Persona, kind: str = DIALOGUE) -> dict[str, Ran]:
     """How each check ran last, by its name. Those that never ran are not in it."""
-    return {each.check: each for path in _files(persona) if (each := _head(path))}
+    return {each.check: each for path in _files(persona, kind) if (each := _head(path))}
 
 
-def flags_of(persona: Persona, checks: Iterable[str] = ()) -> dict[str, list[Flag]]:
-    """The flags of every flagged row by its id (of these checks only, if any are named).
-
-    A row that was edited or deleted since may still be in it: ``flagged`` tells by its text.
-    """
-    found: dict[str, list[Flag]] = {}
-    for row in flagged(persona, checks):
-        found.setdefault(row.id, []).extend(row.flags)
+def by_row(persona: Persona, kind: str = DIALOGUE) -> dict[str, list[Flagged]]:
+    """What the checks said of each row, by its id. ``standing`` tells what of it still holds."""
+    found: dict[str, list[Flagged]] = {}
+    for said in flagged(persona, kind=kind):
+        found.setdefault(said.id, []).append(said)
     return found
 
 
-def flagged(persona: Persona, checks: Iterable[str] = ()) -> list[Flagged]:
+def standing(said: Iterable[Flagged], row: Told) -> list[Flag]:
+    """The flags of this row as it is now: not those about words that were edited since."""
+    text = text_of(row)
+    return [flag for one in said if one.text == text for flag in one.flags]
+
+
+def flagged(persona: Persona, checks: Iterable[str] = (), kind: str = DIALOGUE) -> list[Flagged]:
     """What each check says of each row, check by check, with the text it was said of."""
     wanted = set(checks)
     decoder = msgspec.json.Decoder(Flagged)
     found: list[Flagged] = []
-    for path in _files(persona):
+    for path in _files(persona, kind):
         if wanted and path.stem not in wanted:
             continue
         with path.open("rb") as file:
@@ -108,17 +122,17 @@ def flagged(persona: Persona, checks: Iterable[str] = ()) -> list[Flagged]:
     return found
 
 
-def stamp(persona: Persona) -> str:
+def stamp(persona: Persona, kind: str = DIALOGUE) -> str:
     """Changes whenever a check has run: what was read before is then old."""
-    return sha256_bytes("\n".join(f"{path.name}:{path.stat().st_mtime_ns}" for path in _files(persona)).encode())[:16]
+    return sha256_bytes("\n".join(f"{path.name}:{path.stat().st_mtime_ns}" for path in _files(persona, kind)).encode())[:16]
 
 
-def _folder(persona: Persona) -> Path:
-    return persona.private / "flags"
+def _folder(persona: Persona, kind: str) -> Path:
+    return persona.private / "flags" / ("" if kind == DIALOGUE else kind)
 
 
-def _files(persona: Persona) -> list[Path]:
-    return sorted(_folder(persona).glob("*.jsonl"))
+def _files(persona: Persona, kind: str) -> list[Path]:
+    return sorted(_folder(persona, kind).glob("*.jsonl"))
 
 
 def _head(path: Path) -> Ran | None:

@@ -1,4 +1,4 @@
-"""Where each conversation stands and what is known of it, in a database that may be deleted at any time.
+"""Where each row stands and what is known of it, in a database that may be deleted at any time: conversations, and (``preference``) pairs.
 
 The shards are the truth; ``.studio/dialogue.sqlite`` only points into them. It is compared with them whenever it is asked to be
 (name, size, time and inode of each shard), what changed is read again, and a database that is damaged or gone is made anew. The texts
@@ -15,15 +15,17 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from studio.dialogue.filtering import STATES, Filter, conditions
 from studio.dialogue.flags import flagged, text_of
+from studio.dialogue.formats import Message
 from studio.dialogue.store import SYNTHETIC, Row
 from studio.errors import StudioError
 from studio.persona.folder import Persona
+from studio.progress import Progress, quiet
 from studio.shards import identity_of, lines_of, read_at
 from studio.text import normal
 
@@ -36,10 +38,35 @@ PLACES = 1 << 20
 AT_A_TIME = 100
 """Shards whose texts are written between two looks at whether to go on."""
 
-Progress = Callable[[str, int, int], None]
-"""Gets what is done, how much of it and of how much. What it raises ends the work; what was done until then is kept."""
-
 T = TypeVar("T")
+
+
+class Indexed(Protocol):
+    """What the index asks of a row, whatever it is."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def line(self) -> int: ...
+    @property
+    def messages(self) -> list[Message]: ...
+    @property
+    def replies(self) -> list[str]: ...
+    @property
+    def tags(self) -> list[str]: ...
+    @property
+    def time(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def made(self) -> str: ...
+    @property
+    def edited(self) -> bool: ...
+
+
+R = TypeVar("R", bound=Indexed)
 
 _TABLES = """
 CREATE TABLE shard (number INTEGER PRIMARY KEY, name TEXT, size INTEGER, changed INTEGER, inode INTEGER, rows INTEGER,
@@ -96,17 +123,20 @@ class Counts(NamedTuple):
     """Empty until somebody asked for a language."""
 
 
-def _silent(what: str, done: int, whole: int) -> None:
-    pass
+class RowIndex(Generic[R]):
+    """The index of one kind of a persona's rows. Its methods may be called from any thread; one at a time works on the database.
 
+    What a ``progress`` raises ends the work; what was done until then is kept.
+    """
 
-class Index:
-    """The index of one persona's dialogue. Its methods may be called from any thread; one at a time works on the database."""
+    kind: ClassVar[str]
+    """``dialogue`` or ``preference``: the folder of the shards, the database's name, whose flags are meant."""
+    row_type: type[R]
 
     def __init__(self, persona: Persona) -> None:
         self.persona = persona
-        self.folder = persona.dialogue
-        self.path = persona.private / "dialogue.sqlite"
+        self.folder = persona.root / self.kind
+        self.path = persona.private / f"{self.kind}.sqlite"
         self.layout = Layout((), (), (), 0)
         self.version = 0
         """Grows whenever something that changed was read in."""
@@ -127,11 +157,11 @@ class Index:
 
     # What is asked of it
 
-    def refresh(self, progress: Progress = _silent, only: Iterable[str] = ()) -> bool:
+    def refresh(self, progress: Progress = quiet, only: Iterable[str] = ()) -> bool:
         """Compare with the shards (``only`` the ones of these names, where one knows which changed) and read what changed. Whether anything had."""
         return self._guarded(lambda: self._refresh(progress, only))
 
-    def find(self, asked: Filter, progress: Progress = _silent) -> array[int] | None:
+    def find(self, asked: Filter, progress: Progress = quiet) -> array[int] | None:
         """Keys of the rows that are meant, in their order; None if all are. Texts and languages are written first where they are missing."""
         if not asked.terms:
             return None
@@ -211,10 +241,10 @@ class Index:
 
         return self._guarded(look)
 
-    def read(self, keys: Sequence[int]) -> list[Row | StudioError]:
+    def read(self, keys: Sequence[int]) -> list[R | StudioError]:
         """The rows with these keys; for one that cannot be read, why."""
         layout = self.layout
-        return read_at(self.folder, Row, [layout.place(key) for key in keys])
+        return read_at(self.folder, self.row_type, [layout.place(key) for key in keys])
 
     # The database
 
@@ -240,7 +270,7 @@ class Index:
             except sqlite3.DatabaseError:
                 pass
             base.close()
-        self._make(_silent)
+        self._make(quiet)
         assert self._base is not None
         return self._base
 
@@ -295,9 +325,9 @@ class Index:
                 return work()
             except sqlite3.OperationalError as error:
                 if "locked" in str(error) or "busy" in str(error):
-                    raise StudioError("Another studio is reading the dialogue of this persona in; try again in a moment.") from error
+                    raise StudioError(f"Another studio is reading the {self.kind} of this persona in; try again in a moment.") from error
                 if "full" in str(error) or "I/O" in str(error):
-                    raise StudioError(f"The index {self.path} could not be written ({error}); the dialogue itself is unharmed.") from error
+                    raise StudioError(f"The index {self.path} could not be written ({error}); the {self.kind} itself is unharmed.") from error
                 self._discard()
             except sqlite3.DatabaseError:
                 self._discard()
@@ -377,7 +407,7 @@ class Index:
     def _write(self, base: sqlite3.Connection, found: dict[int, _Stat], progress: Progress) -> None:
         """Read these shards in."""
         sources: dict[str, int] = {name: number for number, name in base.execute("SELECT number, name FROM source")}
-        decoder = msgspec.json.Decoder(Row)
+        decoder = msgspec.json.Decoder(self.row_type)
         for done, (number, stat) in enumerate(found.items()):
             if done % AT_A_TIME == 0 and len(found) > AT_A_TIME:
                 progress("rows read", done, len(found))
@@ -436,17 +466,17 @@ class Index:
     def _flagged(self, base: sqlite3.Connection, checks: Sequence[str]) -> set[int]:
         """Keys of the rows that one of these checks found something in (``any``: whichever), unless its words were edited since."""
         said: dict[str, set[str]] = {}
-        for row in flagged(self.persona, () if "any" in checks else checks):
+        for row in flagged(self.persona, () if "any" in checks else checks, self.kind):
             said.setdefault(row.id, set()).add(row.text)
         keys = self.keys_of(said)
         texts = {key: said[identity] for identity, key in keys.items()}
         edited = [key for (key,) in base.execute("SELECT key FROM row WHERE edited = 1") if key in texts]
-        changed = {key for key, row in zip(edited, self.read(edited), strict=True) if not isinstance(row, Row) or text_of(row) not in texts[key]}
+        changed = {key for key, row in zip(edited, self.read(edited), strict=True) if isinstance(row, StudioError) or text_of(row) not in texts[key]}
         return texts.keys() - changed
 
     # Texts and languages, written when first asked for
 
-    def write_texts(self, progress: Progress = _silent) -> None:
+    def write_texts(self, progress: Progress = quiet) -> None:
         """Write the texts of the shards that have none yet for searching."""
 
         def write() -> None:
@@ -481,7 +511,7 @@ class Index:
 
         self._guarded(write)
 
-    def write_languages(self, progress: Progress = _silent) -> None:
+    def write_languages(self, progress: Progress = quiet) -> None:
         """Tell the language of the rows of which nobody knows it yet."""
         from studio.lore.languages import spoken
 
@@ -502,9 +532,9 @@ class Index:
 
         self._guarded(write)
 
-    def _rows(self, number: int, name: str) -> Iterator[tuple[int, Row]]:
+    def _rows(self, number: int, name: str) -> Iterator[tuple[int, R]]:
         """The rows of a shard that can be read, with their keys."""
-        decoder = msgspec.json.Decoder(Row)
+        decoder = msgspec.json.Decoder(self.row_type)
         try:
             lines = lines_of((self.folder / name).read_bytes())
         except FileNotFoundError:
@@ -531,9 +561,9 @@ class Index:
         return self.path.with_name(found[0]) if found else None
 
     def _new_texts(self, base: sqlite3.Connection) -> Path:
-        for old in self.path.parent.glob("dialogue-*.texts"):
+        for old in self.path.parent.glob(f"{self.kind}-*.texts"):
             old.unlink(missing_ok=True)
-        path = self.path.with_name(f"dialogue-{os.urandom(4).hex()}.texts")
+        path = self.path.with_name(f"{self.kind}-{os.urandom(4).hex()}.texts")
         try:
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         except OSError as error:
@@ -567,6 +597,13 @@ class Index:
                         at = texts.find(needle, seen, end)
         except (OSError, ValueError) as error:
             raise sqlite3.DatabaseError("the texts are gone or cut off") from error
+
+
+class Index(RowIndex[Row]):
+    """Of the dialogue."""
+
+    kind = "dialogue"
+    row_type = Row
 
 
 def _stat(name: str, stat: os.stat_result) -> _Stat:

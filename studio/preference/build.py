@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from studio.dialogue.store import REJECTED
 from studio.errors import StudioError
 from studio.files import sha256_file
 from studio.lore.passages import weight
@@ -39,10 +40,12 @@ def contradictions(found: list[Pair]) -> dict[str, str]:
 
 
 def build(persona: Persona, val_share: float = VAL_SHARE, seed: int = 17) -> Snapshot:
-    """Freeze the pairs as they are now. Those that contradict each other are left out and counted; one prompt is never on both sides."""
-    stored = list(rows(persona))
-    if not stored:
+    """Freeze the pairs as they are now. Rejected ones and those that contradict each other are left out and counted; one prompt is never on
+    both sides."""
+    every = list(rows(persona))
+    if not every:
         raise StudioError(f"There is no preference in {persona.name} yet; vote, then: studio review pairs (or: studio preference add PATH).")
+    stored = [pair for pair in every if pair.state != REJECTED]
     opposed = contradictions(stored)
     found = [pair for pair in stored if pair.id not in opposed]
     prompts, tied, common = _shared(found, val_share)
@@ -63,6 +66,7 @@ def build(persona: Persona, val_share: float = VAL_SHARE, seed: int = 17) -> Sna
         seed,
         val_share,
         {
+            "pairs left out that were rejected": len(every) - len(stored),
             "pairs left out that contradict each other": len(opposed),
             "pairs with a reply too common to keep on one side (the validation flatters them)": len(common),
         },
@@ -100,4 +104,5 @@ def _frozen(persona: Persona, pair: Pair) -> dict[str, Any]:
     if system and prompt[0]["role"] != "system":
         prompt.insert(0, {"role": "system", "content": system})
     frozen = {"prompt": prompt, "chosen": plain(pair.chosen), "rejected": plain(pair.rejected), "id": pair.id, "source": pair.source}
-    return frozen | {"line": pair.line, "cut": pair.cut, "origin": msgspec.to_builtins(pair.origin), "tags": pair.tags}
+    more = {"line": pair.line, "cut": pair.cut, "origin": msgspec.to_builtins(pair.origin), "tags": pair.tags}
+    return frozen | more | ({"edited": True} if pair.edited else {})

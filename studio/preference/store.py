@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 
@@ -18,6 +19,8 @@ from studio.persona.folder import Persona
 from studio.reports import AddReport, Fault
 from studio.shards import append_rows, read_rows, remove_rows
 from studio.shards import shards as files_of
+
+SIDES = ("chosen", "rejected")
 
 REVIEW = "review"
 """``source`` of the pairs that were made from votes."""
@@ -42,7 +45,7 @@ class Pair(msgspec.Struct, omit_defaults=True):
     """One prompt with a better and a worse reply."""
 
     id: str
-    """Hash of its texts: the same pair has the same id."""
+    """Hash of its texts as it was added: the same pair has the same id. An edit leaves it."""
     prompt: list[Message]
     """The conversation up to the reply, the system prompt included if there was one."""
     chosen: list[Message]
@@ -55,6 +58,23 @@ class Pair(msgspec.Struct, omit_defaults=True):
     """Which of ``chosen`` and ``rejected`` ended at the length limit and not by her: their end is not learned as an end."""
     origin: Origin | None = None
     tags: list[str] = []
+    state: str = ""
+    """``accepted``, ``rejected`` (kept, and never built), or empty: nobody has judged it."""
+    edited: bool = False
+    """Whether its texts were changed by hand after it was made."""
+
+    # What the index asks of any row.
+    made: ClassVar[str] = ""
+    time: ClassVar[str] = ""
+
+    @property
+    def messages(self) -> list[Message]:
+        """The prompt, the better reply, the worse one."""
+        return [*self.prompt, *self.chosen, *self.rejected]
+
+    @property
+    def replies(self) -> list[str]:
+        return [self.better, self.worse]
 
     @property
     def better(self) -> str:

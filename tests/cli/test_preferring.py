@@ -72,4 +72,13 @@ def test_files_checks_and_builds(persona: Persona, shell: Shell, tmp_path: Path)
     built = shell.json("preference", "build")
     assert (built["kind"], built["train_rows"] + built["val_rows"]) == ("preference", 21)
     assert built["id"] in shell("snapshots")
+    (stock,) = shell.json("preference", "list", "--filter", "flag:assistant-speak")
+    assert shell.json("preference", "reject", "--filter", "flag:assistant-speak") == {"done": "1 pair rejected", "rows": []}
+    assert shell.json("preference", "edit", stock["id"], "--side", "rejected", "--text", "No.")["done"].endswith("edited")
+    assert "swapped" in shell("preference", "swap", stock["id"][:8])
+    shown = shell.json("preference", "show", stock["id"])
+    assert (shown["state"], shown["edited"], shown["chosen"][0]["content"]) == ("rejected", True, "No.")
+    for _ in range(3):
+        shell("preference", "undo")
+    assert shell.json("preference", "show", stock["id"]) == stock and "There is no preference pair" in shell("preference", "swap", "x", code=1)
     assert "no SFT checkpoint" in shell("plan", "dpo", code=1)

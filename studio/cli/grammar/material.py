@@ -39,7 +39,13 @@ def say(words: Words) -> None:
     add = command("add", "Add TRL, ShareGPT or KTO preference files (JSON lines or one array), or folders of them.", preference)
     add.add_argument("paths", nargs="+", metavar="PATH")
     add.add_argument("--format", default="", help="trl, sharegpt or kto (default: told from each row)")
-    command("list", "The pairs.", preference)
+    _rows(command, preference, "pairs")
+    edited = command("edit", "Change one text of a pair, in $EDITOR or as given.", preference)
+    edited.add_argument("row", metavar="ID")
+    edited.add_argument("--side", default="chosen", choices=("chosen", "rejected"), help="which reply (default: the chosen one)")
+    edited.add_argument("--turn", type=int, metavar="N", help="instead: this turn of the prompt (from 1)")
+    edited.add_argument("--text", metavar="TEXT", help="its new text, without an editor")
+    command("swap", "The other way round: the rejected reply is the better one.", preference).add_argument("row", metavar="ID")
     command("show", "One pair and where it came from.", preference).add_argument("row", metavar="ID")
     command("stats", "Counts, lengths, where they came from.", preference)
     command("check", "Pairs that would teach something wrong.", preference)
@@ -72,24 +78,30 @@ def _dialogue_add(parser: ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only tell what would be read, and show the first rows")
 
 
-def _dialogue_rows(command: Callable[..., ArgumentParser], under: Any) -> None:
-    """What can be done with single rows."""
+def _rows(command: Callable[..., ArgumentParser], under: Any, several: str) -> None:
+    """What can be done with rows of any kind."""
     from studio.dialogue.filtering import HELP
 
-    listed = command("list", "The conversations, all or those that are meant by a filter.", under)
+    listed = command("list", f"The {several}, all or those that are meant by a filter.", under)
     listed.add_argument("--filter", default="", metavar="FILTER", help="; ".join(f"{what}: {means}" for what, means in HELP))
     listed.add_argument("--page", type=int, default=0, metavar="N", help="the Nth fifty of them (default: the first; with --json: all)")
     for name, help_ in (
         ("accept", "Mark rows as good."),
-        ("reject", "Keep rows out of every build; they stay in the dialogue."),
+        ("reject", "Keep rows out of every build; they stay where they are."),
         ("reopen", "Take a row's accepted or rejected back."),
-        ("delete", "Take rows out of the dialogue."),
     ):
         _meant(command(name, help_, under))
     tagged = command("tag", "Give rows tags, or take tags away.", under)
     _meant(tagged)
     tagged.add_argument("--add", action="append", default=[], metavar="TAG")
     tagged.add_argument("--remove", action="append", default=[], metavar="TAG")
+    command("undo", "Take the last change by hand back.", under)
+    command("redo", "Do what was undone last again.", under)
+
+
+def _dialogue_rows(command: Callable[..., ArgumentParser], under: Any) -> None:
+    _rows(command, under, "conversations")
+    _meant(command("delete", "Take rows out of the dialogue.", under))
     edited = command("edit", "Change a row in $EDITOR, or one turn of it.", under)
     edited.add_argument("row", metavar="ID")
     edited.add_argument("--turn", type=int, metavar="N", help="only this turn (from 1)")
@@ -98,8 +110,6 @@ def _dialogue_rows(command: Callable[..., ArgumentParser], under: Any) -> None:
     cut.add_argument("row", metavar="ID")
     cut.add_argument("turn", type=int, metavar="TURN", help="the turn (from 1) that the second part begins with")
     command("merge", "Make one row of several, in their order.", under).add_argument("rows", nargs="+", metavar="ID")
-    command("undo", "Take the last change by hand back.", under)
-    command("redo", "Do what was undone last again.", under)
 
 
 def _meant(parser: ArgumentParser) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from studio.dialogue import checks
 from studio.dialogue.checks import CHECKS, Settings, faults, read_change, run, save_settings
-from studio.dialogue.flags import flagged, flags_of, ran, stamp, text_of
+from studio.dialogue.flags import by_row, flagged, ran, stamp, standing, text_of
 from studio.dialogue.formats import Message
 from studio.dialogue.store import Row, get_row
 from studio.errors import StudioError, UsageError
@@ -96,13 +96,13 @@ def test_good_rows_are_flagged_by_none(everything: tuple[Persona, checks.Outcome
 def test_flags_say_where_and_are_kept_by_row(everything: tuple[Persona, checks.Outcome]) -> None:
     persona, outcome = everything
     planted = PLANTED["mail"][0]
-    (flag,) = (flag for flag in flags_of(persona)[planted.id] if flag.check == "mail")
+    (flag,) = (flag for flag in standing(by_row(persona)[planted.id], planted) if flag.check == "mail")
     assert planted.messages[flag.message].content[flag.start : flag.stop] == "anna.kiss@gmail.com"
     (kept,) = (one for one in flagged(persona, ["mail"]) if one.id == planted.id)
     assert kept.text == text_of(get_row(persona, planted.id))
     assert ran(persona)["mail"].offenders == len(flagged(persona, ["mail"])) == 1
     assert set(ran(persona)) == {finding.check for finding in outcome.checks if not finding.skipped}
-    assert outcome.flagged == len(set(flags_of(persona)))
+    assert outcome.flagged == len(by_row(persona))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_later_run_replaces_the_flags_of_its_checks_alone(persona: Persona) ->
     before = stamp(persona)
     run(persona, ["few-exchanges"], {"few-exchanges": 1.0})
     assert stamp(persona) != before
-    assert {flag.check for each in flags_of(persona).values() for flag in each} == {"mail"}
+    assert {flag.check for each in flagged(persona) for flag in each.flags} == {"mail"}
 
 
 def test_rejected_rows_are_not_looked_at_and_an_empty_set_is_fine(persona: Persona) -> None:
