@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from studio.tui.look import COMPONENTS, KIND_CSS, Line, Span, strip_of, wrap
+from studio.tui.look import COMPONENTS, Line, Span, strip_of, wrap
+from studio.tui.scrolling import moves, scrolled_css
 
 AT_ONCE = 60_000
 """Characters that are wrapped on the spot (about 20 ms); longer texts are wrapped by a thread."""
@@ -21,17 +22,8 @@ AT_ONCE = 60_000
 
 class Pager(ScrollView, can_focus=True, inherit_bindings=False):
     COMPONENT_CLASSES = COMPONENTS
-    DEFAULT_CSS = f"""
-    Pager {{ height: 1fr; overflow-x: hidden; overflow-y: auto; background: transparent; scrollbar-size-vertical: 1; {KIND_CSS} }}
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "scroll_by(-1)", show=False),
-        Binding("down,j", "scroll_by(1)", show=False),
-        Binding("pageup,ctrl+u,b", "page(-1)", show=False),
-        Binding("pagedown,ctrl+d,space", "page(1)", show=False),
-        Binding("home,g", "edge(0)", show=False),
-        Binding("end,G", "edge(1)", show=False),
-    ]
+    DEFAULT_CSS = scrolled_css("Pager")
+    BINDINGS: ClassVar[list[BindingType]] = moves(back="pageup,ctrl+u,b", on="pagedown,ctrl+d,space")
 
     class Wrapped(Message):
         """The thread is done: the rows for a width."""
@@ -99,14 +91,14 @@ class Pager(ScrollView, can_focus=True, inherit_bindings=False):
         row = self.rows[index] if index < len(self.rows) else []
         return strip_of(self, [(" ", "plain"), *row], self.size.width)
 
-    def action_scroll_by(self, by: int) -> None:
+    def action_move(self, by: int) -> None:
         self.scroll_to(y=self.scroll_y + by, animate=False)
 
     def action_page(self, by: int) -> None:
         self.scroll_to(y=self.scroll_y + by * max(1, self.size.height - 1), animate=False)
 
-    def action_edge(self, end: int) -> None:
-        self.scroll_to(y=self.max_scroll_y if end else 0, animate=False)
+    def action_jump(self, to: int) -> None:
+        self.scroll_to(y=self.max_scroll_y if to else 0, animate=False)
 
     def find(self, text: str) -> bool:
         """Scroll to the next row below the top that contains ``text``, beginning again at the end. Whether there is one."""

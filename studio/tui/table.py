@@ -1,6 +1,6 @@
 """A table that draws only the rows on screen: as quick with a hundred thousand rows as with ten.
 
-Columns give way by priority when the screen is narrow, one of them takes what is left. The cursor is a mark and a tint.
+Columns give way by priority when the screen is narrow, some of them take what is left. The cursor is a mark and a tint.
 Enter and all other letters stay free for the screen's own actions.
 """
 
@@ -11,14 +11,15 @@ from typing import ClassVar, NamedTuple, TypeAlias
 
 from rich.segment import Segment
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from studio.text import one_line
-from studio.tui.look import COMPONENTS, KIND_CSS, Line, fit, kind_style, strip_of
+from studio.tui.look import COMPONENTS, Line, fit, kind_style, strip_of
+from studio.tui.scrolling import moves, scrolled_css
 
 Cell: TypeAlias = "str | tuple[str, str]"
 """Text, or text and its kind."""
@@ -27,12 +28,12 @@ Cell: TypeAlias = "str | tuple[str, str]"
 class Column(NamedTuple):
     title: str
     width: int
-    """Cells; 0: what the others leave."""
+    """Cells; 0: what the others leave, shared evenly where several columns ask for it."""
     right: bool = False
     keep: int = 9
     """The lower, the sooner the column goes when there is no room."""
     least: int = 12
-    """For the column of width 0: below this, others give way."""
+    """For a column of width 0: below this, others give way."""
     raw: bool = False
     """Keep the spaces of the text (tree lines)."""
 
@@ -44,17 +45,8 @@ class Row(NamedTuple):
 
 class Table(ScrollView, can_focus=True, inherit_bindings=False):
     COMPONENT_CLASSES = COMPONENTS
-    DEFAULT_CSS = f"""
-    Table {{ height: 1fr; overflow-x: hidden; overflow-y: auto; background: transparent; scrollbar-size-vertical: 1; {KIND_CSS} }}
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", show=False),
-        Binding("down,j", "move(1)", show=False),
-        Binding("pageup,ctrl+u", "page(-1)", show=False),
-        Binding("pagedown,ctrl+d", "page(1)", show=False),
-        Binding("home,g", "jump(0)", show=False),
-        Binding("end,G", "jump(-1)", show=False),
-    ]
+    DEFAULT_CSS = scrolled_css("Table")
+    BINDINGS: ClassVar[list[BindingType]] = moves()
 
     class Moved(Message):
         """The cursor stands on another row."""
@@ -86,17 +78,25 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         self.titled = int(any(column.title for column in self.columns))
         """Lines above the rows: 1 with titles, else 0."""
 
-    def fill(self, rows: Sequence[Row | None]) -> None:
-        """Show other rows. The cursor stays on the row with the same key, else at its place."""
-        key = self.key
+    def fill(self, rows: Sequence[Row | None], cursor: int | None = None) -> None:
+        """Show other rows. The cursor stays on the row with the same key, else at its place; or it goes to that row."""
+        key = self.key if cursor is None else None
         self.rows = rows
+        self.cursor = self.cursor if cursor is None else cursor
         if key is not None and not (self.cursor < len(rows) and (at := rows[self.cursor]) is not None and at.key == key) and len(rows) <= 5000:
             self.cursor = next((i for i, row in enumerate(rows) if row is not None and row.key == key), self.cursor)
         self.cursor = max(0, min(self.cursor, len(rows) - 1))
         self._asked = (-1, -1)
         self._resize()
+        if cursor is not None:
+            self._follow()
         self.refresh()
         self.post_message(self.Moved(self))
+
+    def read_again(self) -> None:
+        """The rows are the same, and what is drawn of them is not: those on screen are asked for anew."""
+        self._asked = (-1, -1)
+        self.refresh()
 
     def say(self, empty: Line) -> None:
         self.empty = empty
@@ -111,7 +111,7 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
     def select(self, key: str) -> None:
         for index, row in enumerate(self.rows):
             if row is not None and row.key == key:
-                self._go(index)
+                self.go(index)
 
     def _resize(self) -> None:
         self.virtual_size = Size(max(1, self.size.width), len(self.rows) + self.titled)
@@ -121,15 +121,15 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         self._follow()
 
     def action_move(self, by: int) -> None:
-        self._go(self.cursor + by)
+        self.go(self.cursor + by)
 
     def action_page(self, by: int) -> None:
-        self._go(self.cursor + by * max(1, self.size.height - 2))
+        self.go(self.cursor + by * max(1, self.size.height - 2))
 
     def action_jump(self, to: int) -> None:
-        self._go(to if to >= 0 else len(self.rows) - 1)
+        self.go(to if to >= 0 else len(self.rows) - 1)
 
-    def _go(self, to: int) -> None:
+    def go(self, to: int) -> None:
         to = max(0, min(to, len(self.rows) - 1))
         if to != self.cursor:
             self.cursor = to
@@ -148,7 +148,7 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
 
     def on_click(self, event: events.Click) -> None:
         if event.y >= self.titled and (row := round(self.scroll_y) + event.y - self.titled) < len(self.rows):
-            self._go(row)
+            self.go(row)
 
     def layout_columns(self, width: int) -> list[tuple[int, int]]:
         """``(index, cells)`` of the columns that fit, two cells between them."""
@@ -158,8 +158,10 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
             if fixed <= width or len(shown) == 1:
                 break
             shown.remove(min(shown, key=lambda i: (self.columns[i].keep, -i)))
+        open_ = [i for i in shown if not self.columns[i].width]
         rest = width - sum(self.columns[i].width for i in shown) - 2 * (len(shown) - 1)
-        return [(i, self.columns[i].width or max(1, rest)) for i in shown]
+        shares = {i: max(1, rest // len(open_) + (n < rest % len(open_))) for n, i in enumerate(open_)}
+        return [(i, shares.get(i, self.columns[i].width)) for i in shown]
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
@@ -203,11 +205,4 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
 class ArrowTable(Table, inherit_bindings=False):
     """A table without letter keys, for screens that need them all."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", show=False),
-        Binding("down", "move(1)", show=False),
-        Binding("pageup", "page(-1)", show=False),
-        Binding("pagedown", "page(1)", show=False),
-        Binding("home", "jump(0)", show=False),
-        Binding("end", "jump(-1)", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = moves("up", "down", "pageup", "pagedown", letters=False)

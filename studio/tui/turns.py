@@ -7,28 +7,20 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from studio.tui.look import COMPONENTS, KIND_CSS, Line, Span, kind_style, strip_of, wrap
+from studio.tui.look import COMPONENTS, Line, Span, kind_style, strip_of, wrap
+from studio.tui.scrolling import moves, scrolled_css
 
 
 class Turns(ScrollView, can_focus=True, inherit_bindings=False):
     COMPONENT_CLASSES = COMPONENTS
-    DEFAULT_CSS = f"""
-    Turns {{ height: 1fr; overflow-x: hidden; overflow-y: auto; background: transparent; scrollbar-size-vertical: 1; {KIND_CSS} }}
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", show=False),
-        Binding("down,j", "move(1)", show=False),
-        Binding("pageup,ctrl+u", "page(-1)", show=False),
-        Binding("pagedown,ctrl+d", "page(1)", show=False),
-        Binding("home,g", "jump(0)", show=False),
-        Binding("end,G", "jump(-1)", show=False),
-    ]
+    DEFAULT_CSS = scrolled_css("Turns")
+    BINDINGS: ClassVar[list[BindingType]] = moves()
 
     class Moved(Message):
         """The cursor stands on another turn."""
@@ -83,13 +75,13 @@ class Turns(ScrollView, can_focus=True, inherit_bindings=False):
         elif by < 0 and first < top:
             self.scroll_to(y=max(first, top - height // 2), animate=False, force=True)
         else:
-            self._go(self.cursor + by)
+            self.go(self.cursor + by)
 
     def action_page(self, by: int) -> None:
         top, height = round(self.scroll_y), max(1, self.size.height)
         y = max(0, min(top + by * (height - 1), max(0, len(self.rows) - height)))
         if y == top:
-            self._go(0 if by < 0 else len(self.turns) - 1)
+            self.go(0 if by < 0 else len(self.turns) - 1)
             return
         self.scroll_to(y=y, animate=False, force=True)
         if self.rows:
@@ -98,9 +90,9 @@ class Turns(ScrollView, can_focus=True, inherit_bindings=False):
             self.post_message(self.Moved())
 
     def action_jump(self, to: int) -> None:
-        self._go(to if to >= 0 else len(self.turns) - 1)
+        self.go(to if to >= 0 else len(self.turns) - 1)
 
-    def _go(self, to: int) -> None:
+    def go(self, to: int) -> None:
         to = max(0, min(to, len(self.turns) - 1))
         if to != self.cursor:
             self.cursor = to
@@ -110,7 +102,7 @@ class Turns(ScrollView, can_focus=True, inherit_bindings=False):
 
     def on_click(self, event: events.Click) -> None:
         if (y := round(self.scroll_y) + event.y) < len(self.rows):
-            self._go(self.rows[y][0])
+            self.go(self.rows[y][0])
 
     def render_line(self, y: int) -> Strip:
         index = round(self.scroll_y) + y
@@ -118,8 +110,11 @@ class Turns(ScrollView, can_focus=True, inherit_bindings=False):
         if index >= len(self.rows):
             return strip_of(self, "", width)
         turn, row = self.rows[index]
-        edge = Segment("▌ " if turn == self.cursor and row else "  ", kind_style(self, "accent"))
+        edge = Segment("▌ " if turn == self.cursor and row else "  ", kind_style(self, "accent" if self.has_focus else "rule"))
         return Strip([edge, *strip_of(self, row, max(1, width - 2))])
 
     def on_focus(self) -> None:
+        self.refresh()
+
+    def on_blur(self) -> None:
         self.refresh()

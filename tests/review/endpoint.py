@@ -29,7 +29,10 @@ class Endpoint:
                 answer = outer.answer(self.path, asked)
                 self.send_response(200 if answer else 503)
                 self.end_headers()
-                self.wfile.write(answer or b'{"error":{"message":"out of order"}}')
+                try:
+                    self.wfile.write(answer or b'{"error":{"message":"out of order"}}')
+                except ConnectionError:
+                    pass  # whoever asked has hung up
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
-from studio.dialogue.index import Progress
 from studio.dialogue.store import rows
 from studio.persona.folder import Persona
+from studio.progress import Progress
 from studio.tui.app import StudioApp
 from studio.tui.dialogs import Ask, complete
 from studio.tui.screens.dialogue import DialogueScreen

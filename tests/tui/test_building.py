@@ -11,7 +11,7 @@ from studio.dialogue.store import rows
 from studio.persona.folder import Persona
 from studio.snapshots import all_snapshots
 from studio.tui.app import StudioApp
-from studio.tui.screens.building import card_lines
+from studio.tui.screens.snapshots import card_lines
 
 from .places import press, said, screen_text, settled
 
@@ -39,6 +39,12 @@ async def test_the_split_is_asked_and_the_card_shown(persona: Persona, tmp_path:
         assert made.card["split"]["by"] == "source"
         assert "The dialogue is frozen" in text and f"snapshots/{made.id}/card.md" in text and "Held out: whole sources" in text
         assert "other.jsonl" in text and "|" not in text and made.id in await press(pilot, "q")
+        await press(pilot, "b", "home", "enter", "q")
+        newer = all_snapshots(persona, "dialogue")[-1]
+        text = await press(pilot, "n")
+        assert text.index(newer.id) < text.index(made.id) and "2 snapshots of the dialogue" in text and "sources" in text
+        text = await press(pilot, "down", "enter")
+        assert made.id in text and "Held out: whole sources" in text, "the card of an older one"
     assert not app.crash
 
 

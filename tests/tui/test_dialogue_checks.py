@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
+from typing import Any
+
+from textual.widgets import Input
 
 from studio.dialogue import checks
 from studio.dialogue.editing import Editor
 from studio.dialogue.flags import ran
+from studio.dialogue.judging import scores
 from studio.dialogue.store import rows
 from studio.persona.folder import Persona
 from studio.tui.app import StudioApp
 from studio.tui.screens.dialogue import DialogueScreen
 from studio.tui.screens.dialogue_checks import ChecksScreen
 from studio.tui.table import Table
+from tests.review.endpoint import Endpoint
 
 from .places import press, said, screen_text, settled, type_text
 
@@ -127,6 +133,50 @@ async def test_personal_data_is_shown_first_replaced_and_taken_back(persona: Per
         assert [row.messages[1].content for row in rows(persona)][:2] == old
         await press(pilot, "escape", "escape")
         assert isinstance(app.screen, DialogueScreen)
+    assert not app.crash
+
+
+async def test_a_model_judges_where_one_says_and_goes_on_where_it_was_stopped(persona: Persona) -> None:
+    go_on, asked = threading.Event(), threading.Event()
+
+    class Grader(Endpoint):
+        def answer(self, path: str, request: dict[str, Any]) -> bytes:
+            asked.set()
+            assert go_on.wait(20)
+            marks = '{"vocabulary": 2, "prose": 7, "context": 7}'
+            return json.dumps({"choices": [{"message": {"content": marks}, "finish_reason": "stop"}]}).encode()
+
+    app = StudioApp(persona)
+    with Grader() as endpoint:
+        async with app.run_test(size=(110, 44)) as pilot:
+            await settled(pilot)
+            await press(pilot, "3", "c", "m")
+            app.screen.query_one(Input).value = "nowhere"
+            text = await press(pilot, "enter")
+            assert "Give an address and a model's name" in text
+            app.screen.query_one(Input).value = "http://grader.example/v1 m"
+            text = await press(pilot, "enter")
+            assert "They LEAVE THIS MACHINE and go to grader.example." in text and "all 40" in text
+            await press(pilot, "escape", "m")
+            app.screen.query_one(Input).value = f"{endpoint.url} m"
+            text = await press(pilot, "enter")
+            assert "They stay on this machine" in text and not endpoint.requests, "asked for nothing yet"
+            await pilot.press("down", "enter")
+            while not asked.is_set():
+                await pilot.pause(0.01)
+            await pilot.press("escape")
+            await settled(pilot)
+            assert "0 of 20 rows were judged and are kept." in said(app), "no answer is waited for"
+            go_on.set()
+            await press(pilot, "m")
+            app.screen.query_one(Input).value = f"{endpoint.url} m"
+            await press(pilot, "enter", "down", "enter")
+            assert "20 rows judged by m." in said(app) and len(scores(persona)) == 20
+            assert ran(persona)["judge-vocabulary"].offenders == 20 and ran(persona)["judge-prose"].offenders == 0
+            await press(pilot, "m")
+            app.screen.query_one(Input).value = f"{endpoint.url} m"
+            text = await press(pilot, "enter")
+            assert "all 20" in text and "20 it has judged already" in text
     assert not app.crash
 
 

@@ -10,7 +10,8 @@ from studio.lore.parallel import declared
 from studio.lore.sources import add
 from studio.persona.folder import Persona
 from studio.tui.app import StudioApp
-from studio.tui.screens.lore import LoreScreen, Stopped
+from studio.tui.screens.lore import LoreScreen
+from studio.tui.screens.stoppable import Stopped
 
 from .places import press, screen_text, settled
 

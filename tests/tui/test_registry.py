@@ -29,6 +29,9 @@ SCREENS: dict[str, tuple[str, str, list[type]]] = {
     "dialogue": ("studio.tui.screens.dialogue", "DialogueScreen", [Table]),
     "dialogue-checks": ("studio.tui.screens.dialogue_checks", "ChecksScreen", [Table]),
     "dialogue-cleaning": ("studio.tui.screens.dialogue_cleaning", "PrivacyScreen", [Table]),
+    "snapshots": ("studio.tui.screens.snapshots", "SnapshotsScreen", [Table]),
+    "pairs": ("studio.tui.screens.pairs", "PairsScreen", [Table]),
+    "pair": ("studio.tui.screens.pair", "PairScreen", [Turns]),
     "adding": ("studio.tui.screens.adding", "AddingScreen", [Pager]),
     "conversation": ("studio.tui.screens.conversation", "ConversationScreen", [Turns]),
     "reader": ("studio.tui.screens.reader", "ReaderScreen", [Pager]),
@@ -119,6 +122,6 @@ async def test_the_palette_finds_and_does_an_action(persona: Persona) -> None:
         await settled(pilot)
         for _ in range(100):
             await pilot.pause(0.02)
-            if "Snapshots of lore" in screen_text(app):
+            if "No snapshot of the lore yet" in screen_text(app):
                 break
-        assert "Snapshots of lore" in screen_text(app)
+        assert "No snapshot of the lore yet" in screen_text(app)

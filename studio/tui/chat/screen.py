@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import Static
 
@@ -22,6 +22,7 @@ from studio.tui.clipboard import copied, to_file_and_tmux
 from studio.tui.look import content
 from studio.tui.review.lines import KeyHints, TwoSided
 from studio.tui.review.prompt import PromptField
+from studio.tui.scrolling import PANES
 from studio.tui.streaming import StreamPane
 from studio.tui.threads import ThreadedScreen, Trouble
 
@@ -45,15 +46,7 @@ class ChatScreen(ThreadedScreen):
     rows_of = "chat"
     TITLE = "Chat"
     AUTO_FOCUS = ""
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings_of("chat"),
-        Binding("up", "scroll('scroll_up')", show=False),
-        Binding("down", "scroll('scroll_down')", show=False),
-        Binding("pageup", "scroll('page_up')", show=False),
-        Binding("pagedown,space", "scroll('page_down')", show=False),
-        Binding("home", "scroll('scroll_home')", show=False),
-        Binding("end", "scroll('scroll_end')", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("chat"), *PANES]
     CSS = """
     ChatScreen { layout: vertical; background: $background; }
     ChatScreen TwoSided { margin: 0 1 1 1; }
@@ -105,7 +98,10 @@ class ChatScreen(ThreadedScreen):
         kept = f"{self.chat.id} · " if self.chat and self.chat.id else ""
         turns = len(self.chat.messages) if self.chat else 0
         left = [("Chat", "strong"), (f"  {self.her} as ", "muted"), (one_line(self.checkpoint), "plain")]
-        right = [(f"{kept}{count(turns, 'message')} · {one_line(self.server.engine)} ", "muted"), ("●", "good")]
+        right = [
+            (f"{kept}{count(turns, 'message')} · {one_line(self.server.engine)}{', filtered' if self.server.filtered else ''} ", "muted"),
+            ("●", "good"),
+        ]
         self.query_one("#head", TwoSided).show(left, right)
         self.query_one("#status", Static).update(content([(self.said or " ", "bad" if self.bad else "muted")]))
         self.query_one(KeyHints).show([name for name in ("stop", "focus_input", "again", "copy", "fresh") if not self.why_not(name)])

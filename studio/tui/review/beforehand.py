@@ -133,6 +133,3 @@ class Beforehand(Asking):
             self.looking = self.set_timer(LOOK, self.watch_ahead)
         elif went and pool.run and pool.done < pool.total:
             self.say(f"{pool.run.id} ended with {pool.done} of {pool.total} replies. {pool.run.status.message}".rstrip())
-
-    def draw_head(self) -> None:
-        raise NotImplementedError

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from studio.checkpoints.store import get_checkpoint
 from studio.engines.sharing import served_by
 from studio.errors import StudioError
-from studio.review.rounds import Side
+from studio.review.generate import sampler_of
+from studio.review.rounds import Round, Sampling, Side
 from studio.text import count, one_line
 from studio.tui.look import Line, Span
 from studio.tui.pager import Pager
 from studio.tui.review.asking import Asking
+from studio.tui.review.overlay import Overlay
 from studio.tui.review.ranking import RankingPanel
 from studio.tui.review.state import State
+
+if TYPE_CHECKING:
+    from studio.engines.servers import Server
 
 MOST_TOKENS = 4000
 """Tokens of a prompt that are shown; of a longer one its end."""
 
-Tokens = Callable[[], Coroutine[Any, Any, "list[str]"]]
+Asked = Callable[[], Coroutine[Any, Any, "list[Line]"]]
+"""What a side's engine says of a round when it is asked."""
 
 
 def round_lines(state: State) -> list[Line]:
@@ -70,45 +72,44 @@ def token_line(tokens: list[str]) -> list[Line]:
     return [[("prompt    ", "muted"), (f"{count(len(tokens), 'token')}, template included", "plain")], [*cut, *drawn]]
 
 
-class Inspector(ModalScreen[None]):
-    """``lines`` at once, and below them the prompt's tokens of each side as soon as its engine has said them."""
+async def asked_of(server: Server, side: Side, shown: Round, sampling: Sampling) -> list[Line]:
+    """The prompt as the side's engine reads it; of an outside endpoint, which does not say, what of the sampler it leaves aside."""
+    from studio.engines.client import left_aside, prompt_tokens
 
-    DEFAULT_CSS = """
-    Inspector { align: center middle; background: $background 60%; }
-    Inspector > Vertical { width: 104; max-width: 96%; height: 90%; background: $panel; padding: 1 2; }
-    Inspector .hint { color: $foreground 60%; height: 1; margin-top: 1; }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("d,escape,q,enter", "leave", show=False)]
+    if server.engine != "external":
+        return token_line(await prompt_tokens(server, server.models[side.checkpoint], side.sent(shown.messages)))
+    ignored = await left_aside(server, sampler_of(sampling))
+    lines: list[Line] = [[("left aside", "muted"), (f" by this endpoint: {', '.join(ignored)}", "warn")]] if ignored else []
+    return [*lines, [("prompt    ", "muted"), ("an outside endpoint does not say how it cuts it into tokens", "muted")]]
 
-    def __init__(self, lines: list[Line], sides: list[tuple[list[Line], Tokens | None]]) -> None:
-        super().__init__()
-        self.lines, self.sides = lines, sides
 
-    def compose(self) -> ComposeResult:
-        with Vertical():
-            yield Pager([*self.lines, *(line for lines, _ in self.sides for line in lines)])
-            yield Static("d or Escape: close", classes="hint", markup=False)
+class Inspector(Overlay):
+    """``lines`` at once, and below them what each side's engine says of it, as soon as it has."""
+
+    key = "d"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("d", "leave", show=False)]
+
+    def __init__(self, lines: list[Line], sides: list[tuple[list[Line], Asked | None]]) -> None:
+        super().__init__([*lines, *(line for facts, _ in sides for line in facts)])
+        self.head, self.sides = lines, sides
 
     def on_mount(self) -> None:
-        self.query_one(Pager).focus()
+        super().on_mount()
         if self.sides:
             self.run_worker(self._ask())
 
     async def _ask(self) -> None:
-        lines = list(self.lines)
-        for facts, tokens in self.sides:
+        lines = list(self.head)
+        for facts, asked in self.sides:
             lines += facts
-            if tokens is None:
+            if asked is None:
                 lines.append([("prompt    ", "muted"), ("its tokens are known while its engine runs", "muted")])
                 continue
             try:
-                lines += token_line(await tokens())
+                lines += await asked()
             except StudioError as error:
                 lines.append([("prompt    ", "muted"), (str(error), "warn")])
         self.query_one(Pager).show(lines)
-
-    def action_leave(self) -> None:
-        self.dismiss(None)
 
 
 class Inspecting(Asking):
@@ -122,19 +123,13 @@ class Inspecting(Asking):
             self.app.push_screen(Inspector(lines, []))
             return
         shown = state.round
-        self.app.push_screen(Inspector(lines, [(side_lines(n, s), self._tokens_of(s, s.sent(shown.messages))) for n, s in enumerate(shown.sides, 1)]))
+        self.app.push_screen(Inspector(lines, [(side_lines(n, s), self._asked(s, shown)) for n, s in enumerate(shown.sides, 1)]))
 
-    def _tokens_of(self, side: Side, messages: list[dict[str, str]]) -> Tokens | None:
-        server = self.state.served.get(side.checkpoint)
-        if server is None:
+    def _asked(self, side: Side, shown: Round) -> Asked | None:
+        server, sitting = self.state.served.get(side.checkpoint), self.state.sitting
+        if server is None or sitting is None:
             return None
-
-        async def ask() -> list[str]:
-            from studio.engines.client import prompt_tokens
-
-            return await prompt_tokens(server, server.models[side.checkpoint], messages)
-
-        return ask
+        return lambda: asked_of(server, side, shown, sitting.review.sampling)
 
     def action_ranking(self) -> None:
         from studio.review.standing import standing

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from studio.checkpoints.lineage import dialogue_of
 from studio.dialogue.nearest import Near, Nearest
 from studio.errors import StudioError
 from studio.text import count, one_line
 from studio.tui.look import Line, Span
-from studio.tui.pager import Pager
 from studio.tui.review.asking import Asking
+from studio.tui.review.overlay import Overlay
 
 
 def near_lines(found: list[Near], of: str) -> list[Line]:
@@ -44,27 +40,18 @@ def _marked(near: Near) -> list[Span]:
     return [*spans, (near.reply[at:], "plain")]
 
 
-class Origin(ModalScreen[None]):
+class Origin(Overlay):
     """``look`` reads in a thread; a large dialogue takes it some seconds."""
 
-    DEFAULT_CSS = """
-    Origin { align: center middle; background: $background 60%; }
-    Origin > Vertical { width: 104; max-width: 96%; height: 90%; background: $panel; padding: 1 2; }
-    Origin .hint { color: $foreground 60%; height: 1; margin-top: 1; }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("o,escape,q,enter", "leave", show=False)]
+    key = "o"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("o", "leave", show=False)]
 
     def __init__(self, look: Callable[[], list[Line]]) -> None:
-        super().__init__()
+        super().__init__([[("Looking through the training rows …", "muted")]])
         self.look = look
 
-    def compose(self) -> ComposeResult:
-        with Vertical():
-            yield Pager([[("Looking through the training rows …", "muted")]])
-            yield Static("o or Escape: close", classes="hint", markup=False)
-
     def on_mount(self) -> None:
-        self.query_one(Pager).focus()
+        super().on_mount()
         self.run_worker(self._look, thread=True)
 
     def _look(self) -> None:
@@ -72,10 +59,7 @@ class Origin(ModalScreen[None]):
             lines = self.look()
         except StudioError as error:
             lines = [[(str(error), "bad")]]
-        self.app.call_from_thread(lambda: self.query_one(Pager).show(lines, top=True))
-
-    def action_leave(self) -> None:
-        self.dismiss(None)
+        self.app.call_from_thread(self.show, lines)
 
 
 class Origins(Asking):

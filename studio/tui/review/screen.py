@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 
 from studio.checkpoints.store import Checkpoint, all_checkpoints
@@ -21,24 +21,22 @@ from studio.persona.folder import Persona
 from studio.review.rounds import Review, Sampling, all_reviews, open_review
 from studio.review.sitting import Sitting, resume
 from studio.tui.actions import bindings_of
-from studio.tui.look import Line, content
-from studio.tui.review import drawing
+from studio.tui.look import Line
 from studio.tui.review.beforehand import Beforehand
-from studio.tui.review.going_on import GoingOn
 from studio.tui.review.inspecting import Inspecting
 from studio.tui.review.lines import KeyHints, Lines, TwoSided
 from studio.tui.review.manner import AskManner, Manner
 from studio.tui.review.marks import Marks
-from studio.tui.review.mending import Mending
 from studio.tui.review.origins import Origins
 from studio.tui.review.pacing import Pacer
 from studio.tui.review.panes import Panes
 from studio.tui.review.prompt import PromptField
-from studio.tui.review.state import Phase, State, useful_keys
+from studio.tui.review.state import Phase, State
 from studio.tui.review.voting import Voting
+from studio.tui.scrolling import PANES
 
 
-class ReviewScreen(Mending, GoingOn, Beforehand, Inspecting, Origins, Voting):
+class ReviewScreen(Voting, Beforehand, Inspecting, Origins):
     """Compare checkpoints blind. Goes on with ``review``, else with the newest one of ``checkpoint_ids``, else with the newest."""
 
     rows_of = "review"
@@ -46,15 +44,7 @@ class ReviewScreen(Mending, GoingOn, Beforehand, Inspecting, Origins, Voting):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (78, "-wide")]  # noqa: RUF012  Textual declares it so
     VERTICAL_BREAKPOINTS = [(0, "-low"), (20, "-high")]  # noqa: RUF012
     AUTO_FOCUS = ""
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings_of("review"),
-        Binding("up", "scroll('scroll_up')", show=False),
-        Binding("down", "scroll('scroll_down')", show=False),
-        Binding("pageup", "scroll('page_up')", show=False),
-        Binding("pagedown,space", "scroll('page_down')", show=False),
-        Binding("home", "scroll('scroll_home')", show=False),
-        Binding("end", "scroll('scroll_end')", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("review"), *PANES]
     CSS = """
     ReviewScreen { layout: vertical; background: $background; }
     ReviewScreen #head { margin: 0 1; }
@@ -93,8 +83,7 @@ class ReviewScreen(Mending, GoingOn, Beforehand, Inspecting, Origins, Voting):
         self.held = None
         self.desk = threading.Lock()
         self.stood_back, self.pressed = 0, 0.0
-        self.titles: dict[int, tuple[drawing.Title, bool, bool]] = {}
-        """What stands on the frames: setting it again would draw the reply again."""
+        self.titles = {}
 
     def compose(self) -> ComposeResult:
         if hasattr(self.app, "pulse"):
@@ -190,64 +179,6 @@ class ReviewScreen(Mending, GoingOn, Beforehand, Inspecting, Origins, Voting):
         if self.state.sitting is None:
             self.enter(Phase.IDLE)
             self.say("No review yet: N chooses the checkpoints to compare.")
-
-    # -- drawing -------------------------------------------------------------------------------------------------------------------
-
-    def draw(self) -> None:
-        if not self.is_mounted:
-            return
-        state = self.state
-        self.draw_head()
-        self._draw_prompt()
-        self._draw_titles()
-        welcome = state.round is None
-        self.query_one("#welcome").display = welcome
-        self.query_one("#panes").display = not welcome
-        if welcome:
-            self.query_one("#words", Lines).show(drawing.welcome(state))
-        self.draw_status()
-        self.query_one(KeyHints).show(useful_keys(state))
-
-    def draw_head(self) -> None:
-        self.query_one("#head", TwoSided).show([("Review", "strong"), ("  which one is her?", "muted")], drawing.head(self.state))
-
-    def _draw_prompt(self) -> None:
-        earlier, asked = self.query_one("#history", Lines), self.query_one("#prompt", Lines)
-        writing = self.query_one(PromptField).display
-        lines = drawing.history(self.state, self.persona, writing)
-        earlier.display = bool(lines)
-        earlier.show(lines)
-        shown = self.state.round
-        asked.display = shown is not None and not writing
-        if shown:
-            asked.show([[("you: ", "accent"), (shown.prompt, "strong")]])
-        self.query_one("#asked").display = bool(lines) or asked.display
-
-    def _draw_titles(self) -> None:
-        ready = self.state.phase in (Phase.WAITING, Phase.SAVING, Phase.VOTED, Phase.SWIPING)
-        for number, pane in enumerate(self.panes):
-            title = drawing.title(self.state, number)
-            if self.titles.get(number) == (title, ready, self.state.at == number):
-                continue
-            self.titles[number] = (title, ready, self.state.at == number)
-            pane.set_class(ready, "-ready")
-            pane.set_class(title.winner, "-winner")
-            pane.set_class(title.broken, "-broken")
-            pane.set_class(self.state.at == number, "-at")
-            pane.border_title = content(title.top)
-            pane.border_subtitle = content(title.foot) if title.foot else ""
-
-    def draw_status(self) -> None:
-        panes = self.query_one(Panes)
-        beyond = ""
-        if self.state.round and panes.together < panes.count:
-            last = min(panes.count, panes.at + panes.together)
-            on_screen = f"{panes.at + 1}–{last}" if panes.together > 1 else str(panes.at + 1)
-            beyond = f"{on_screen} of {panes.count} on screen: tab"
-        self.query_one("#status", Lines).show([drawing.status(self.state, beyond) or " "])
-
-    def on_panes_arranged(self) -> None:
-        self.draw_status()
 
     # -- looking -------------------------------------------------------------------------------------------------------------------
 

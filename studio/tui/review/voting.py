@@ -6,13 +6,14 @@ from studio.review.rounds import Round
 from studio.review.sitting import PROBE, Sitting
 from studio.review.votes import TAGS, Verdict, Vote
 from studio.tui.dialogs import Ask
-from studio.tui.review.asking import Asking
+from studio.tui.review.going_on import GoingOn
 from studio.tui.review.marks import Marks
+from studio.tui.review.mending import Mending
 from studio.tui.review.panes import Panes
 from studio.tui.review.state import Phase, Question
 
 
-class Voting(Asking):
+class Voting(Mending, GoingOn):
     def action_vote(self, verdict: Verdict) -> None:
         state = self.state
         if self.refused(f"vote('{verdict}')") or state.sitting is None or state.round is None:
@@ -91,12 +92,6 @@ class Voting(Asking):
         else:
             self.say("Every prompt that all have answered has its vote: w writes more, k shows the ranking, i writes a prompt.")
 
-    def action_probe(self) -> None:
-        raise NotImplementedError
-
-    def action_focus_input(self) -> None:
-        raise NotImplementedError
-
     def action_skip(self) -> None:
         """Drop a round being written, skip one that waits, go on from one that is done."""
         state = self.state
@@ -115,9 +110,6 @@ class Voting(Asking):
             self.at_desk(lambda: sitting.vote(skipped, "skip"), lambda vote: self.onward())
         else:
             self.onward()
-
-    def stop_swipe(self) -> None:
-        raise NotImplementedError
 
     def action_undo(self) -> None:
         if not self.refused("undo") and self.state.sitting is not None:

@@ -28,7 +28,7 @@ from studio.tui.screens.material import fault_lines, report_lines
 from studio.tui.table import Column, Row, Table
 
 if TYPE_CHECKING:
-    from studio.dialogue.index import Progress
+    from studio.progress import Progress
     from studio.tui.screens.dialogue import DialogueScreen
 
 ROLES = {"character": "the character", "me": "me, the user", "user": "also the user's side", "out": "left out"}

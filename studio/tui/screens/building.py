@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from rich.cells import cell_len
-
 from studio.dialogue.build import Plan, build, plan_of
 from studio.persona.folder import Persona
 from studio.snapshots import Snapshot
 from studio.text import count
 from studio.tui.dialogs import Choice, Choose
-from studio.tui.look import Line, fit
-from studio.tui.screens.material import snapshot_lines
+from studio.tui.look import Line
 from studio.tui.screens.reader import ReaderScreen
+from studio.tui.screens.snapshots import told_of
 
 if TYPE_CHECKING:
-    from studio.dialogue.index import Counts, Index, Progress
+    from studio.dialogue.index import Counts, RowIndex
+    from studio.dialogue.store import Row
+    from studio.progress import Progress
     from studio.tui.screens.dialogue import DialogueScreen
-
-WIDEST = 48
-"""Cells of a column of the card at most."""
 
 
 class Ways(NamedTuple):
@@ -29,7 +26,7 @@ class Ways(NamedTuple):
     """Splits that make sense for this dialogue."""
 
 
-def ways(persona: Persona, index: Index) -> Ways:
+def ways(persona: Persona, index: RowIndex[Row]) -> Ways:
     """How the dialogue may be split as it is now. StudioError if the persona's plan of a build is not valid."""
     index.refresh()
     return Ways(plan_of(persona), choices(index.counts(), index.timed(), len(index)))
@@ -67,10 +64,7 @@ def begin(screen: DialogueScreen) -> None:
     def freeze(split: str) -> None:
         def job(progress: Progress) -> tuple[Snapshot, list[Line]]:
             snapshot = build(persona, split=split, progress=progress)
-            card = persona.snapshots / snapshot.id / "card.md"
-            # A snapshot that was built before cards were written has none.
-            told = card_lines(card.read_text(encoding="utf-8")) if card.is_file() else snapshot_lines(snapshot, persona)
-            return snapshot, told
+            return snapshot, told_of(snapshot, persona)
 
         screen.work("Building", job, built, "no snapshot was made")
 
@@ -85,39 +79,3 @@ def begin(screen: DialogueScreen) -> None:
         screen.app.push_screen(ReaderScreen([("✓ ", "good"), ("The dialogue is frozen", "strong")], lambda: [*head, *told]))
 
     screen.in_background(lambda: ways(persona, index), asked)
-
-
-def card_lines(card: str) -> list[Line]:
-    """A data card to be read in a terminal: its tables in columns, its headings marked."""
-    lines: list[Line] = []
-    table: list[list[str]] = []
-    for line in [*card.split("\n"), ""]:
-        if line.startswith("|"):
-            if set(line) - set("|-: "):
-                table.append([cell.strip().replace("\\|", "|").replace("\0", "|") for cell in line.replace("\\|", "\0").strip("|").split("|")])
-            elif not line.strip("| "):
-                table.append([""])
-            continue
-        if table:
-            lines += _columns(table)
-            table = []
-        if line.startswith("#"):
-            lines.append([(line.lstrip("# "), "strong")])
-        elif line.startswith("* "):
-            lines.append([("  · ", "muted"), (line[2:], "plain")])
-        else:
-            lines.append(line.replace("`", ""))
-    return lines
-
-
-def _columns(table: list[list[str]]) -> list[Line]:
-    number = max(map(len, table))
-    rows = [row + [""] * (number - len(row)) for row in table]
-    widths = [min(WIDEST, max(cell_len(row[i]) for row in rows)) for i in range(number)]
-    return [
-        [
-            (f"  {fit(row[0], widths[0])}", "plain" if at else "muted"),
-            *((f"   {fit(cell, width, True)}", "plain" if at else "muted") for cell, width in zip(row[1:], widths[1:], strict=True)),
-        ]
-        for at, row in enumerate(rows)
-    ]

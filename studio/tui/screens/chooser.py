@@ -16,11 +16,8 @@ from studio.tui.table import ArrowTable
 
 def open_review_screen(screen: StudioScreen, ids: list[str]) -> None:
     """Go to the review of these checkpoints, on tab 7."""
-    try:
-        from studio.tui.review.screen import ReviewScreen
-    except ImportError:
-        screen.say("The review screen is not part of this installation.", bad=True)
-        return
+    from studio.tui.review.screen import ReviewScreen
+
     app = screen.studio
     app.action_go("review")
     app.call_after_refresh(lambda: app.push_screen(ReviewScreen(screen.persona, ids)))
@@ -67,6 +64,11 @@ class ChooserScreen(TreeScreen):
 
         persona = self.persona
         self.app.push_screen(RankingPanel(lambda: standing(persona)))
+
+    def action_pairs(self) -> None:
+        from studio.tui.screens.pairs import PairsScreen
+
+        self.app.push_screen(PairsScreen())
 
     def _show(self, found: list[Checkpoint]) -> None:
         super()._show(found)

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from textual.app import ComposeResult
 from textual.widgets import Static
 
+from studio.addresses import on_this_machine
 from studio.dialogue.checks import CHECKS, Check, Outcome, Settings, load_settings, run, save_settings
 from studio.dialogue.checks.running import Finding
 from studio.dialogue.editing import Editor
 from studio.dialogue.flags import Ran, forget, ran
+from studio.dialogue.judging import Score, Waiting, judge, waiting_for
 from studio.dialogue.store import REJECTED
 from studio.text import count
 from studio.tui.actions import bindings_of
-from studio.tui.dialogs import Ask, Confirm
+from studio.tui.dialogs import Ask, Choice, Choose, Confirm
 from studio.tui.look import Line, Span, ago, content
-from studio.tui.screens.lore import Stoppable
+from studio.tui.screens.stoppable import OverDialogue
 from studio.tui.table import Cell, Column, Row, Table
 
 if TYPE_CHECKING:
     from studio.tui.screens.dialogue import DialogueScreen
 
-CHANGES = ("run", "run_one", "threshold", "on_off", "reject", "undo")
+CHANGES = ("run", "run_one", "judge", "threshold", "on_off", "reject", "undo")
 """Actions that write into the persona's folder."""
+
+OPINIONS = ("judge-vocabulary", "judge-prose", "judge-context")
+"""The checks that read what a judge said."""
 
 
 class Known(NamedTuple):
@@ -42,22 +46,18 @@ class Known(NamedTuple):
     """What undo would take back."""
 
 
-class ChecksScreen(Stoppable):
+class ChecksScreen(OverDialogue):
     rows_of = "dialogue-checks"
-    kind = "dialogue"
-    noun = "row"
     BINDINGS = bindings_of("dialogue-checks")
     DEFAULT_CSS = """
     ChecksScreen #about { height: 4; margin-top: 1; padding: 0 1; }
     """
 
     def __init__(self, over: DialogueScreen) -> None:
-        super().__init__()
-        self.over = over
+        super().__init__(over)
         self.known: Known | None = None
         self.told_of: dict[str, Finding] = {}
         """What this screen's runs said of each check: why it was not made, remarks on the set."""
-        self.working = False
 
     def body(self) -> ComposeResult:
         yield Static(" ", id="summary", classes="line", markup=False)
@@ -77,12 +77,6 @@ class ChecksScreen(Stoppable):
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()
-
-    def on_unmount(self) -> None:
-        self.stopping.set()
-
-    def has_nothing(self) -> bool:
-        return self.over.has_nothing()
 
     # What is known
 
@@ -223,46 +217,20 @@ class ChecksScreen(Stoppable):
 
     # Running
 
-    def _work(self, job: Callable[[], object], then: Callable[[object], None] = lambda _: None) -> None:
-        """Long work of this screen; what it changed is read again, however it ended."""
-        self.working = True
-        self.show_progress("…")
-
-        def ended() -> None:
-            self.working = False
-            self.refresh_data()
-
-        def done(result: object) -> None:
-            then(result)
-            ended()
-
-        def failed(sentence: str) -> None:
-            self.working = False
-            self.say(sentence, bad=True)
-            self.refresh_data()
-
-        self.in_background(job, done, failed)
-
-    def action_stop(self) -> None:
-        """Stop what is going on; else go back."""
-        if self.working:
-            self.stopping.set()
-            self.show_progress("Stopping …")
-        else:
-            self.app.pop_screen()
+    def _remember(self, outcome: Outcome) -> None:
+        self.told_of |= {finding.check: finding for finding in outcome.checks}
+        for finding in outcome.checks:
+            finding.offenders.clear()  # they are kept as flags
 
     def _run(self, only: tuple[str, ...] = ()) -> None:
         persona = self.persona
 
-        def told(outcome: object) -> None:
-            assert isinstance(outcome, Outcome)
-            self.told_of |= {finding.check: finding for finding in outcome.checks}
-            for finding in outcome.checks:
-                finding.offenders.clear()  # they are kept as flags
+        def told(outcome: Outcome) -> None:
+            self._remember(outcome)
             if only and (skipped := outcome.checks[0].skipped):
                 self.say(f"{only[0]} was not made: {skipped}", bad=True)
 
-        self._work(lambda: run(persona, only, progress=self.progress), told)
+        self.work(lambda: run(persona, only, progress=self.progress), told)
 
     def action_run(self) -> None:
         if not self.refused("run"):
@@ -271,6 +239,78 @@ class ChecksScreen(Stoppable):
     def action_run_one(self) -> None:
         if not self.refused("run_one") and (check := self.selected):
             self._run((check.name,))
+
+    # A language model's opinion
+
+    def action_judge(self) -> None:
+        """Which model, where, how many rows; nothing leaves the machine before the last of these is answered."""
+        if self.refused("judge"):
+            return
+        known = self.persona.manifest.external
+        if not known:
+            self._ask_address()
+            return
+        choices = [Choice(name, name, f"{end.model} at {end.url}") for name, end in known.items()]
+        choices.append(Choice("", "another", "an address and a model's name"))
+
+        def chosen(name: str | None) -> None:
+            if name:
+                self._ask_how_many(known[name].url, known[name].model)
+            elif name == "":
+                self._ask_address()
+
+        self.app.push_screen(Choose("Which model is to grade the rows?", choices), chosen)
+
+    def _ask_address(self) -> None:
+        def problem(text: str) -> str:
+            parts = text.split()
+            good = len(parts) == 2 and parts[0].startswith(("http://", "https://"))
+            return "" if good else "Give an address and a model's name, such as http://127.0.0.1:8080/v1 big-one."
+
+        def asked(text: str | None) -> None:
+            if text:
+                self._ask_how_many(*text.split())
+
+        hint = "A key is taken from STUDIO_EXTERNAL_KEY, or kept for the address by: studio external add, studio external key."
+        self.app.push_screen(Ask("Address of an OpenAI-compatible endpoint, a space, the model's name there", hint=hint, check=problem), asked)
+
+    def _ask_how_many(self, url: str, model: str) -> None:
+        persona = self.persona
+
+        def ask(found: Waiting) -> None:
+            number = len(found.rows)
+            if not number:
+                self.say(f"{model} has judged all {count(found.judged, 'row')} as they are now.")
+                return
+            weight = sum(len(message.content) for row in found.rows for message in row.messages)
+            done = f"; {found.judged:,} it has judged already" if found.judged else ""
+            choices = [Choice("0", f"all {number:,}", f"{weight:,} characters{done}")]
+            choices += [Choice(str(some), f"a sample of {some}", "evenly over all of them") for some in (20, 100, 500) if some < number]
+            here = on_this_machine(found.host)
+            question: Line = [
+                (f"{model} grades vocabulary, prose and use of context, one conversation after the other.\n", "plain"),
+                (
+                    f"They stay on this machine: {found.host}." if here else f"They LEAVE THIS MACHINE and go to {found.host}.",
+                    "plain" if here else "warn",
+                ),
+            ]
+            self.app.push_screen(Choose(question, choices), lambda some: None if some is None else self._judge(url, model, int(some)))
+
+        self.in_background(lambda: waiting_for(persona, url, model), ask)
+
+    def _judge(self, url: str, model: str, limit: int) -> None:
+        persona = self.persona
+
+        def job() -> tuple[list[Score], Outcome]:
+            return judge(persona, url, model, limit, self.progress), run(persona, OPINIONS, progress=self.progress)
+
+        def told(found: tuple[list[Score], Outcome]) -> None:
+            made, outcome = found
+            self._remember(outcome)
+            unread = sum(not score.vocabulary for score in made)
+            self.say(f"{count(len(made), 'row')} judged by {model}" + (f"; of {unread:,} the answer could not be read." if unread else "."))
+
+        self.work(job, told)
 
     # Settings
 
@@ -354,7 +394,7 @@ class ChecksScreen(Stoppable):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._work(reject, lambda told: self.say(f"{told}. u takes it back."))
+                self.work(reject, lambda told: self.say(f"{told}. u takes it back."))
 
         question = f"Reject {count(len(keys) - rejected, 'row')} that {check.name} flagged? They are kept, and in no build; u takes it back."
         self.app.push_screen(Confirm(question, "reject"), answered)
@@ -364,11 +404,6 @@ class ChecksScreen(Stoppable):
             from studio.tui.screens.dialogue_cleaning import PrivacyScreen
 
             self.app.push_screen(PrivacyScreen(self.over))
-
-    def action_undo(self) -> None:
-        if not self.refused("undo"):
-            persona, index = self.persona, self.over.index
-            self._work(lambda: Editor(persona, index).undo(), lambda told: self.say(f"Undone: {told}."))
 
 
 def threshold_of(check: Check, settings: Settings) -> float:

@@ -16,8 +16,8 @@ from studio.text import count
 from studio.tui.actions import bindings_of
 from studio.tui.dialogs import Ask, Confirm
 from studio.tui.look import Line, content
-from studio.tui.screens.lore import Stoppable
 from studio.tui.screens.reader import ReaderScreen
+from studio.tui.screens.stoppable import OverDialogue
 from studio.tui.table import Column, Row, Table
 
 if TYPE_CHECKING:
@@ -33,10 +33,8 @@ WHAT = {
 }
 
 
-class PrivacyScreen(Stoppable):
+class PrivacyScreen(OverDialogue):
     rows_of = "dialogue-cleaning"
-    kind = "dialogue"
-    noun = "row"
     BINDINGS = bindings_of("dialogue-cleaning")
     DEFAULT_CSS = """
     PrivacyScreen #kinds { height: 7; }
@@ -45,13 +43,11 @@ class PrivacyScreen(Stoppable):
     """
 
     def __init__(self, over: DialogueScreen) -> None:
-        super().__init__()
-        self.over = over
+        super().__init__(over)
         self.names: list[str] = []
         self.kinds = {kind for kind in KINDS if kind != "name"}
         self.pseudonyms = False
         self.made: tuple[Plan, Pseudonyms] | None = None
-        self.working = False
         self.begun = False
         self.last = ""
         """What undo would take back."""
@@ -64,17 +60,6 @@ class PrivacyScreen(Stoppable):
     def on_mount(self) -> None:
         self.query_one("#kinds", Table).focus()
         self._fill_kinds()
-
-    def on_resize(self) -> None:
-        """Before and after share what the row's name leaves."""
-        half = max(20, (self.size.width - 32) // 2)
-        self.query_one("#places", Table).columns = (Column("row", 22), Column("before", half), Column("after", 0, least=20))
-
-    def on_unmount(self) -> None:
-        self.stopping.set()
-
-    def has_nothing(self) -> bool:
-        return self.over.has_nothing()
 
     def refresh_data(self) -> None:
         if not self.begun:
@@ -90,6 +75,9 @@ class PrivacyScreen(Stoppable):
             self._plan()
 
         self.in_background(lambda: load_settings(persona).names, read)
+
+    def read_again(self) -> None:
+        self._plan()
 
     def _plan(self) -> None:
         """Look through all rows for what is switched on; nothing is changed."""
@@ -153,13 +141,6 @@ class PrivacyScreen(Stoppable):
             return "There is nothing to undo."
         return ""
 
-    def action_stop(self) -> None:
-        if self.working:
-            self.stopping.set()
-            self.show_progress("Stopping …")
-        else:
-            self.app.pop_screen()
-
     def action_toggle_kind(self) -> None:
         if self.refused("toggle_kind"):
             return
@@ -217,14 +198,9 @@ class PrivacyScreen(Stoppable):
         def replace() -> list[str]:
             return carry_out(persona, made, stand_ins, writing)
 
-        def done(steps: list[str]) -> None:
-            self.say(f"{'; '.join(steps)}. u takes it back.")
-            self._plan()
-
         def answered(yes: bool | None) -> None:
             if yes:
-                self.working = True
-                self.in_background(replace, done, self._failed)
+                self.work(replace, lambda steps: self.say(f"{'; '.join(steps)}. u takes it back."))
 
         kinds = ", ".join(f"{number:,} {kind}" for kind, number in made.replaced.items())
         key = f" Who is who is kept in {pseudonyms_path(persona)}; delete it, and nobody can tell any more." if self.pseudonyms else ""
@@ -233,18 +209,6 @@ class PrivacyScreen(Stoppable):
             f"still hold the old words.{key}"
         )
         self.app.push_screen(Confirm(question, "replace"), answered)
-
-    def action_undo(self) -> None:
-        if self.refused("undo"):
-            return
-        persona, index = self.persona, self.over.index
-        self.working = True
-
-        def undone(what: str) -> None:
-            self.say(f"Undone: {what}.")
-            self._plan()
-
-        self.in_background(lambda: Editor(persona, index).undo(), undone, self._failed)
 
 
 def told(one: Example) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,18 +10,18 @@ from textual import events
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from studio.errors import StudioError
 from studio.lore.languages import NAMES
 from studio.persona.folder import Persona
-from studio.reports import AddReport, Fault
+from studio.reports import Fault
 from studio.snapshots import Snapshot, all_snapshots
 from studio.text import count
 from studio.tui.actions import bindings_of
-from studio.tui.base import T
 from studio.tui.dialogs import Choice, Choose, Confirm
 from studio.tui.look import Line, content
 from studio.tui.screens.material import MaterialScreen, fault_lines, totals
 from studio.tui.screens.reader import ReaderScreen
+from studio.tui.screens.snapshots import snapshot_lines
+from studio.tui.screens.stoppable import Stoppable
 from studio.tui.table import Column, Row, Table
 
 if TYPE_CHECKING:
@@ -42,63 +39,7 @@ class LoreFacts(NamedTuple):
     snapshots: list[Snapshot]
 
 
-class Stopped(StudioError):
-    """The person asked for it."""
-
-
-class Stoppable(MaterialScreen):
-    """A screen whose long work tells how far it is in its summary line, and stops when asked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stopping = threading.Event()
-        self._told = 0.0
-        self._first = 0.0
-
-    def progress(self, what: str, done: int, whole: int) -> None:
-        """Called by the work, in its thread: several times a second it is drawn; a wish to stop is obeyed here."""
-        if self.stopping.is_set():
-            raise Stopped("Stopped; what was finished is whole, the rest is as it was.")
-        self.told(what, done, whole, "   (escape stops)")
-
-    def told(self, what: str, done: int, whole: int, more: str = "") -> None:
-        """The same for work that is not to be broken off: writing."""
-        now = time.monotonic()
-        if now - self._told > 0.2:
-            self._first = self._first if now - self._told < 3 else now
-            self._told = now
-            if now - self._first > 0.5:
-                share = f": {min(100, 100 * done // whole)} %" if whole else f": {done:,}" if done else ""
-                self.news(self.show_progress)(f"{what}{share}{more}")
-
-    def show_progress(self, text: str) -> None:
-        self.query_one("#summary", Static).update(content([(text, "accent")]))
-
-    def at_work(self) -> bool:
-        return bool(self.studio.busy) and time.monotonic() - self._told < 30
-
-    def action_stop(self) -> None:
-        if not self.at_work():
-            self.say("Nothing is going on here that could be stopped.")
-            return
-        self.stopping.set()
-        self.show_progress("Stopping …")
-
-    def in_background(
-        self, job: Callable[[], T], then: Callable[[T], None], otherwise: Callable[[str], None] | None = None, quiet: bool = False
-    ) -> None:
-        if not self.studio.busy:
-            self.stopping.clear()  # a wish that came when the work was done already
-        super().in_background(job, then, otherwise, quiet)
-
-    def say(self, sentence: str, bad: bool = False) -> None:
-        super().say(sentence, bad and not sentence.startswith("Stopped;"))
-        if sentence.startswith("Stopped;"):
-            self.stopping.clear()
-            self.refresh_data()
-
-
-class LoreScreen(Stoppable):
+class LoreScreen(Stoppable, MaterialScreen):
     rows_of = "lore"
     kind = "lore"
     noun = "file"
@@ -198,33 +139,41 @@ class LoreScreen(Stoppable):
         parts.append(("", f"newest snapshot {facts.snapshots[-1].id}" if facts.snapshots else "no snapshot yet: b"))
         return totals(parts)
 
-    def adder(self) -> Callable[[Persona, list[Path]], AddReport]:
+    def begin_adding(self, paths: list[Path]) -> None:
         from studio.lore.sources import add
 
-        return partial(add, progress=self.progress)
+        persona = self.persona
+        self.in_background(lambda: add(persona, paths, progress=self.progress), self.added)
 
-    def builder(self) -> Callable[[Persona], Snapshot]:
+    def action_build(self) -> None:
+        if self.refused("build"):
+            return
         from studio.lore.build import build
 
-        return partial(build, progress=self.progress)
+        persona = self.persona
 
-    def checker(self) -> Callable[[Persona], list[Fault]]:
-        from studio.lore.checking import check
+        def built(snapshot: Snapshot) -> None:
+            self.refresh_data()
+            train: Line = [("Train on it: key 4, then ", "muted"), ("c", "accent")]
+            title: Line = [("✓ ", "good"), ("The lore is frozen", "strong")]
+            self.app.push_screen(ReaderScreen(title, lambda: [*snapshot_lines(snapshot, persona), train]))
 
-        return partial(check, progress=self.progress)
+        self.in_background(lambda: build(persona, progress=self.progress), built)
 
     def action_check(self) -> None:
         """In the background of this screen, where one sees how far it is and can stop it."""
         if self.refused("check"):
             return
-        persona, check = self.persona, self.checker()
+        from studio.lore.checking import check
+
+        persona = self.persona
 
         def checked(faults: list[Fault]) -> None:
             lines: list[Line] = [f"{count(len(faults), 'place')} to look at.", "", *fault_lines(faults)]
             clean: list[Line] = [[("✓ ", "good"), ("Nothing is obviously wrong.", "plain")]]
             self.app.push_screen(ReaderScreen([("Check of the lore", "strong")], lambda: lines if faults else clean))
 
-        self.in_background(lambda: check(persona), checked)
+        self.in_background(lambda: check(persona, progress=self.progress), checked)
 
     def has_nothing(self) -> bool:
         return not self.query_one("#files", Table).rows

@@ -15,8 +15,8 @@ from studio.text import count
 from studio.tui.actions import bindings_of
 from studio.tui.dialogs import Confirm
 from studio.tui.look import Line, content
-from studio.tui.screens.lore import Stoppable
 from studio.tui.screens.reader import ReaderScreen
+from studio.tui.screens.stoppable import Stoppable
 from studio.tui.table import Column, Row, Table
 
 MOST = 5000
@@ -25,7 +25,6 @@ MOST = 5000
 
 class CleaningScreen(Stoppable):
     rows_of = "lore-cleaning"
-    kind = "lore"
     BINDINGS = bindings_of("lore-cleaning")
     DEFAULT_CSS = """
     CleaningScreen #steps { height: 15; max-height: 50%; }
@@ -46,9 +45,6 @@ class CleaningScreen(Stoppable):
     def on_mount(self) -> None:
         self.query_one("#steps", Table).focus()
         self._fill_steps()
-
-    def has_nothing(self) -> bool:
-        return False
 
     def refresh_data(self) -> None:
         if self.plans is None:

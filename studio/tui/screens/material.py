@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from studio.errors import StudioError
-from studio.persona.folder import Persona
 from studio.reports import AddReport, Fault
-from studio.snapshots import Snapshot, all_snapshots
 from studio.text import count
 from studio.tui.base import StudioScreen
 from studio.tui.dialogs import Ask
-from studio.tui.look import Line, ago
+from studio.tui.look import Line
 from studio.tui.screens.reader import ReaderScreen
 
 MOST_FAULTS = 2000
@@ -46,24 +43,6 @@ def fault_lines(faults: Sequence[Fault]) -> list[Line]:
     return lines
 
 
-def snapshot_lines(snapshot: Snapshot, persona: Persona) -> list[Line]:
-    """One snapshot in words."""
-    import time
-
-    age = ago(max(0.0, time.time() - (persona.snapshots / snapshot.id).stat().st_mtime))
-
-    def side(rows: int, characters: int, tokens: int | None) -> str:
-        return f"{rows:,} rows, {characters:,} characters, {f'{tokens:,} tokens' if tokens is not None else 'tokens unknown (the base is not here)'}"
-
-    lines: list[Line] = [
-        [(snapshot.id, "strong"), (f"   {age}{'' if age == 'now' else ' ago'}", "muted")],
-        [("  train     ", "muted"), (side(snapshot.train_rows, snapshot.train_characters, snapshot.train_tokens), "plain")],
-        [("  held out  ", "muted"), (side(snapshot.val_rows, snapshot.val_characters, snapshot.val_tokens), "plain")],
-    ]
-    lines += [[("            ", "muted"), (f"{n:,} {what}", "plain")] for what, n in snapshot.notes.items()]
-    return [*lines, ""]
-
-
 class MaterialScreen(StudioScreen):
     """The actions of both kinds of material."""
 
@@ -71,13 +50,11 @@ class MaterialScreen(StudioScreen):
     noun = ""
     what_to_add = ""
 
-    def adder(self) -> Callable[[Persona, list[Path]], AddReport]:
-        raise NotImplementedError
-
-    def builder(self) -> Callable[[Persona], Snapshot]:
-        raise NotImplementedError
-
     def has_nothing(self) -> bool:
+        """Whether it is known that there is no material yet."""
+        raise NotImplementedError
+
+    def begin_adding(self, paths: list[Path]) -> None:
         raise NotImplementedError
 
     def why_not(self, action: str) -> str:
@@ -98,10 +75,6 @@ class MaterialScreen(StudioScreen):
         hint = "Several are written with a space between, those with spaces in “quotation marks”."
         self.app.push_screen(Ask(f"Add {self.what_to_add}", hint=hint, paths=True, check=_path_problem), asked)
 
-    def begin_adding(self, paths: list[Path]) -> None:
-        persona = self.persona
-        self.in_background(lambda: self.adder()(persona, paths), self.added)
-
     def added(self, report: AddReport) -> None:
         self.refresh_data()
         if report.faults or report.changed:
@@ -109,33 +82,10 @@ class MaterialScreen(StudioScreen):
         else:
             self.say(f"{count(report.kept, self.noun)} added.")
 
-    def action_build(self) -> None:
-        if self.refused("build"):
-            return
-        persona = self.persona
-        self.in_background(lambda: self.builder()(persona), self._built)
-
-    def _built(self, snapshot: Snapshot) -> None:
-        self.refresh_data()
-        persona = self.persona
-        self.app.push_screen(
-            ReaderScreen(
-                [("✓ ", "good"), (f"The {self.kind} is frozen", "strong")],
-                lambda: [
-                    *snapshot_lines(snapshot, persona),
-                    [("Train on it: key 4, then ", "muted"), ("c" if self.kind == "lore" else "s", "accent")],
-                ],
-            )
-        )
-
     def action_snapshots(self) -> None:
-        persona, kind = self.persona, self.kind
+        from studio.tui.screens.snapshots import SnapshotsScreen
 
-        def read() -> list[Line]:
-            found = list(reversed(all_snapshots(persona, kind)))
-            return [line for s in found for line in snapshot_lines(s, persona)] or [[(f"No {kind} snapshot yet: q, then b builds one.", "muted")]]
-
-        self.app.push_screen(ReaderScreen([(f"Snapshots of {kind}, the newest first", "strong")], read))
+        self.app.push_screen(SnapshotsScreen(self.kind))
 
 
 def paths_of(text: str) -> list[Path]:
@@ -155,18 +105,6 @@ def _path_problem(text: str) -> str:
         return "Give the path of a file or a folder."
     missing = [path for path in paths_of(text) if not path.exists()]
     return f"{missing[0]} does not exist; Tab completes a path." if missing else ""
-
-
-def read_or_problem(job: Callable[[], Sequence[Line]]) -> Callable[[], Sequence[Line]]:
-    """``job`` whose StudioError becomes a line of the text."""
-
-    def read() -> Sequence[Line]:
-        try:
-            return job()
-        except StudioError as error:
-            return [[("✗ ", "bad"), (str(error), "plain")]]
-
-    return read
 
 
 def totals(parts: Sequence[tuple[Any, str]]) -> Line:

@@ -8,13 +8,14 @@ from textual.app import ComposeResult
 from textual.widgets import Static
 
 from studio.dialogue.preview import Preview, preview_row
+from studio.dialogue.store import Row
 from studio.tui.actions import bindings_of
-from studio.tui.base import StudioScreen
 from studio.tui.look import Line, Span, content
 from studio.tui.pager import Pager
+from studio.tui.screens.one_row import OneRow
 
 if TYPE_CHECKING:
-    from studio.tui.screens.dialogue import Window
+    from studio.tui.screens.browser import Window
 
 
 def preview_lines(seen: Preview, tokens: bool) -> list[Line]:
@@ -31,13 +32,12 @@ def preview_lines(seen: Preview, tokens: bool) -> list[Line]:
     return [row]
 
 
-class PreviewScreen(StudioScreen):
+class PreviewScreen(OneRow[Row]):
     rows_of = "preview"
     BINDINGS = bindings_of("preview")
 
-    def __init__(self, window: Window, index: int) -> None:
-        super().__init__()
-        self.window, self.index = window, index
+    def __init__(self, window: Window[Row], index: int) -> None:
+        super().__init__(window, index)
         self.seen: Preview | None = None
         self.tokens = False
 
@@ -83,24 +83,9 @@ class PreviewScreen(StudioScreen):
         self.query_one(Pager).show(preview_lines(seen, self.tokens))
 
     def why_not(self, action: str) -> str:
-        if action == "previous" and self.index == 0:
-            return "This is the first conversation."
-        if action == "next" and self.index + 1 >= len(self.window):
-            return "This is the last conversation."
         if action == "tokens" and self.seen is None:
             return "There are no tokens to show."
-        return ""
-
-    def _go(self, action: str, by: int) -> None:
-        if not self.refused(action):
-            self.index += by
-            self.refresh_data()
-
-    def action_previous(self) -> None:
-        self._go("previous", -1)
-
-    def action_next(self) -> None:
-        self._go("next", 1)
+        return super().why_not(action)
 
     def action_tokens(self) -> None:
         if not self.refused("tokens") and self.seen:
