@@ -39,7 +39,11 @@ def start_merge(persona: Persona, recipe: Merge) -> Run:
         raise StudioError(f"{members[0].id} has all its weights already; a single checkpoint is merged only if it is an adapter.")
     if recipe.weights and len(recipe.weights) != len(members):
         raise StudioError(f"There are {len(members)} checkpoints and {len(recipe.weights)} weights; give one weight for each, or none.")
-    if recipe.weights and not sum(recipe.weights) > 0:
+    if recipe.late and len(recipe.late) != len(members):
+        raise StudioError(f"There are {len(members)} checkpoints and {len(recipe.late)} weights of the last layer; give one for each, or none.")
+    if recipe.late and (recipe.result == "adapter" or len(members) < 2):
+        raise StudioError("Layers are merged differently only where several checkpoints become full weights; leave the last layer's weights away.")
+    if any(shares and not sum(shares) > 0 for shares in (recipe.weights, recipe.late)):
         raise StudioError("The weights of a merge must have a sum above zero.")
     if recipe.result == "adapter" and (len(members) < 2 or len(roots) > 1 or any(c.kind != "adapter" for c in members) or recipe.method == "slerp"):
         raise StudioError("An adapter comes only out of several adapters on the same weights, and not by slerp; leave --result away.")

@@ -134,8 +134,8 @@ def _merge(arguments: Namespace, persona: Persona) -> int:
     from studio.recipes.schema import Merge
 
     try:
-        weights = [float(part) for part in arguments.weights.split(",")] if arguments.weights else []
-        settings = {"method": arguments.method, "weights": weights, "density": arguments.density, "result": arguments.result}
+        weights, late = ([float(part) for part in given.split(",")] if given else [] for given in (arguments.weights, arguments.late))
+        settings = {"method": arguments.method, "weights": weights, "late": late, "density": arguments.density, "result": arguments.result}
         recipe = msgspec.convert({"checkpoints": arguments.checkpoints, **settings}, Merge)
     except ValueError as error:
         raise UsageError(f"These are no values for a merge: {error}.") from error

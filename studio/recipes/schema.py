@@ -234,6 +234,10 @@ class Merge(Struct, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = "linear"
     weights: Annotated[list[float], Meta(description="How much each counts; empty: all the same.")] = []
+    late: Annotated[
+        list[float],
+        Meta(description="How much each counts in the last layer; weights are then the first layer's, and between them it changes evenly."),
+    ] = []
     density: Annotated[float, Meta(gt=0, le=1, description="Share of each one's changes that ties and dare keep.")] = 0.5
     result: Annotated[Literal["full", "adapter"], Meta(description="What comes out; an adapter only from adapters on the same weights.")] = "full"
     seed: Annotated[int, Meta(ge=0, lt=2**32, description="Which changes dare drops.")] = 17

@@ -7,6 +7,7 @@ Task vectors are differences to the nearest common ancestor. TIES: Yadav et al. 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -35,6 +36,8 @@ Tensors = Sequence[torch.Tensor]
 SHARD_BYTES = 4 * 10**9
 """Largest file of merged weights."""
 
+LAYER = re.compile(r"\blayers\.(\d+)\.")
+
 PARALLEL = 0.9995
 """Cosine above which two tensors are interpolated straight: the sphere is flat there and its formula divides by nearly nothing."""
 
@@ -43,7 +46,7 @@ def merge(run: Run, recipe: Merge, story: Story) -> str:
     """Merge the checkpoints of a run into a new one, named like the run; returns its id. StudioError where they do not fit together."""
     persona = open_persona(Path(run.inputs.persona))
     members = [get_checkpoint(persona, name) for name in recipe.checkpoints]
-    shares = [share / sum(recipe.weights) for share in recipe.weights] if recipe.weights else [1 / len(members)] * len(members)
+    shares = _normalised(recipe.weights, len(members))
     destination = checkpoints_folder(run) / run.id
     trust = run.inputs.trust_remote_code
     together = recipe.result == "adapter"
@@ -56,7 +59,7 @@ def merge(run: Run, recipe: Merge, story: Story) -> str:
             story.phase(f"Folding {members[0].id} into its weights")
             _fold(persona, members[0], folder, trust)
         else:
-            _full(persona, members, shares, recipe, folder, trust, story)
+            _full(persona, members, recipe, folder, trust, story)
         speaker = next((c for c in reversed(members) if c.stage not in ("base", "cpt")), members[-1])
         models.save_speech(folder, Path(speaker.path), keep_own=True)
         story.phase("Checking the merged model")
@@ -83,6 +86,10 @@ def merge(run: Run, recipe: Merge, story: Story) -> str:
     story.event("checkpoint", id=run.id, path=str(destination), epoch=0, **metrics)
     story.event("memory", peak_bytes=peak_memory())
     return run.id
+
+
+def _normalised(weights: list[float], count: int) -> list[float]:
+    return [weight / sum(weights) for weight in weights] if weights else [1 / count] * count
 
 
 def _load(persona: Persona, checkpoint: Checkpoint, trust: bool) -> Any:
@@ -120,7 +127,7 @@ def _adapters(persona: Persona, members: list[Checkpoint], shares: list[float], 
     models.save_adapter(model, folder, root)
 
 
-def _full(persona: Persona, members: list[Checkpoint], shares: list[float], recipe: Merge, folder: Path, trust: bool, story: Story) -> None:
+def _full(persona: Persona, members: list[Checkpoint], recipe: Merge, folder: Path, trust: bool, story: Story) -> None:
     """Several models tensor by tensor; only one tensor of each is in memory. Adapters among them are folded first, beside the result."""
     ancestor = common_ancestor(persona, members) if recipe.method in NEEDS_ANCESTOR else None
     with tempfile.TemporaryDirectory(prefix=".folded-", dir=folder.parent) as beside:
@@ -135,14 +142,14 @@ def _full(persona: Persona, members: list[Checkpoint], shares: list[float], reci
             folders.append(place)
         story.phase(f"Merging {len(members)} models by {recipe.method}")
         chance = torch.Generator().manual_seed(recipe.seed)
-        _write_merged(folders, members, shares, recipe, folder, chance)
+        _write_merged(folders, members, recipe, folder, chance)
         shutil.copyfile(folders[0] / "config.json", folder / "config.json")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["dtype"] = "bfloat16"
     write_json(folder / "config.json", config)
 
 
-def _write_merged(folders: list[Path], members: list[Checkpoint], shares: list[float], recipe: Merge, folder: Path, chance: torch.Generator) -> None:
+def _write_merged(folders: list[Path], members: list[Checkpoint], recipe: Merge, folder: Path, chance: torch.Generator) -> None:
     from safetensors.torch import save_file
 
     combine = METHODS[recipe.method]
@@ -153,6 +160,7 @@ def _write_merged(folders: list[Path], members: list[Checkpoint], shares: list[f
             if set(source) != names:
                 odd = sorted(names ^ set(source))
                 raise StudioError(f"{members[0].id} and what lies in {place.name} do not have the same layers ({odd[0]} and {len(odd) - 1} more).")
+        shares_of = _by_layer(recipe, len(members), names)
         shard: dict[str, torch.Tensor] = {}
         place_of: dict[str, str] = {}
         held, files = 0, 0
@@ -175,7 +183,7 @@ def _write_merged(folders: list[Path], members: list[Checkpoint], shares: list[f
                 continue
             floats = [t.float() for t in tensors]
             base = floats.pop() if len(floats) > len(members) else torch.zeros(())
-            shard[name] = combine(floats, base, shares, recipe.density, chance).to(torch.bfloat16).contiguous()
+            shard[name] = combine(floats, base, shares_of(name), recipe.density, chance).to(torch.bfloat16).contiguous()
             held += shard[name].nbytes
             if held > SHARD_BYTES:
                 flush()
@@ -185,6 +193,20 @@ def _write_merged(folders: list[Path], members: list[Checkpoint], shares: list[f
     else:
         total = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": place_of})
+
+
+def _by_layer(recipe: Merge, count: int, names: set[str]) -> Callable[[str], list[float]]:
+    """The share of each model in a tensor: from ``weights`` in the first layer (and the embeddings) evenly to ``late`` in the last (and the
+    head)."""
+    first, last = _normalised(recipe.weights, count), _normalised(recipe.late or recipe.weights, count)
+    numbers = {name: int(found[1]) for name in names if (found := LAYER.search(name))}
+    most = max(1, max(numbers.values(), default=0))
+
+    def shares(name: str) -> list[float]:
+        way = numbers[name] / most if name in numbers else 0.0 if "embed" in name else 1.0
+        return [early + way * (late - early) for early, late in zip(first, last, strict=True)]
+
+    return shares
 
 
 def _tensors(folder: Path, stack: ExitStack) -> dict[str, Callable[[], torch.Tensor]]:

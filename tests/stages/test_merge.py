@@ -111,6 +111,19 @@ def test_full_models_and_adapters_merge_tensor_by_tensor(family: Persona, make: 
         assert all((merged - end).abs().mean() < far for end in ends)
 
 
+def test_layers_go_over_from_one_model_to_the_other(family: Persona, make: Make) -> None:
+    (name,) = done(make("sft-1-e1", "cpt-3-e1", weights=[1, 0], late=[0, 1]))["checkpoints"]
+    merged = load_model(family.checkpoints / name, "float32", "sdpa", False).state_dict()
+    adapted = load_model(Path(get_checkpoint(family, "base").path), "float32", "sdpa", False)
+    first = load_adapter(adapted, str(family.checkpoints / "sft-1-e1"), False).merge_and_unload().state_dict()
+    last = load_model(family.checkpoints / "cpt-3-e1", "float32", "sdpa", False).state_dict()
+    final = max(int(key.split(".")[2]) for key in merged if key.startswith("model.layers."))
+    for key, source, other in (("0.mlp.up_proj", first, last), (f"{final}.mlp.up_proj", last, first)):
+        whole = f"model.layers.{key}.weight"
+        assert torch.equal(merged[whole], source[whole].bfloat16().float()) and not torch.equal(merged[whole], other[whole].bfloat16().float())
+    assert torch.equal(merged["model.embed_tokens.weight"], first["model.embed_tokens.weight"].bfloat16().float())
+
+
 def test_models_that_do_not_fit_together_are_named_and_leave_nothing(family: Persona, make: Make) -> None:
     alien = family.checkpoints / "alien"
     shutil.copytree(family.checkpoints / "cpt-3-e1", alien)

@@ -8,6 +8,8 @@ from studio.checkpoints import herself
 from studio.checkpoints.store import add_metrics, read_checkpoint
 from studio.jobs import control
 from studio.persona.folder import Persona
+from studio.recipes.files import from_toml
+from studio.recipes.schema import Merge
 from studio.tui.app import StudioApp
 from studio.tui.review.screen import ReviewScreen
 
@@ -75,3 +77,20 @@ async def test_failed_neighbours_are_merged_and_marked_for_the_review(persona: P
         assert "linear of cpt-1-e1 + cpt-1-e2" in screen_text(app) and "it recites" in screen_text(app)
         await press(pilot, "enter")
         assert "merge-2 is queued" in said(app) and app.marked == ["cpt-1-e1", "cpt-1-e2"]
+
+
+@pytest.mark.usefixtures("no_dispatcher")
+async def test_how_much_of_each_goes_into_a_merge_is_set_by_arrows(persona: Persona) -> None:
+    app = StudioApp(persona)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await settled(pilot)
+        app.marked[:] = ["cpt-1-e1", "cpt-1-e2"]
+        await press(pilot, "5", "m", "down", "down", "enter")
+        assert "How much of each?" in screen_text(app) and "cpt-1-e2" in screen_text(app) and "50%" in screen_text(app)
+        # Less of the first one; its last layers follow until they are set on their own.
+        await press(pilot, "left", "left", "left", "left", "left")
+        await press(pilot, "down", "down", "right", "right", "up", "up", "up", "left", "left", "enter")
+        assert "merge-2 is queued" in said(app)
+    recipe = from_toml("merge", control.run(persona, "merge-2").recipe_text)
+    assert isinstance(recipe, Merge) and recipe.method == "ties" and recipe.checkpoints == ["cpt-1-e1", "cpt-1-e2"]
+    assert (recipe.weights, recipe.late, recipe.density) == ([0.25, 0.5], [0.35, 0.5], 0.4)

@@ -103,6 +103,7 @@ def say(words: Words) -> None:
     merge.add_argument("checkpoints", nargs="+", metavar="CKPT")
     merge.add_argument("--method", default="linear", choices=("linear", "slerp", "cat", "svd", "ties", "dare-linear", "dare-ties"))
     merge.add_argument("--weights", default="", metavar="W,W…", help="how much each counts (default: all the same)")
+    merge.add_argument("--late", default="", metavar="W,W…", help="how much each counts in the last layer; --weights are then the first layer's")
     merge.add_argument("--density", type=float, default=0.5, help="share of each one's changes that ties and dare keep")
     merge.add_argument("--result", default="full", choices=("full", "adapter"), help="adapter: only from adapters on the same weights")
     merge.add_argument("--wait", action="store_true", help="follow it to its end")

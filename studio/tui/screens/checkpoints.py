@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import msgspec
 from textual.app import ComposeResult
 from textual.widgets import Static
 
@@ -19,6 +20,7 @@ from studio.tui.dialogs import Choice, Choose, Confirm
 from studio.tui.look import content, short_path
 from studio.tui.pulse import Pulse
 from studio.tui.screens.marks import COLUMNS, card_lines, herself_lines, toggle, tree_rows
+from studio.tui.screens.merging import AskShares, Shares
 from studio.tui.screens.reader import ReaderScreen
 from studio.tui.table import Table
 
@@ -26,10 +28,15 @@ MERGES = (
     ("linear", "the mean of their weights"),
     ("slerp", "between two, along the arc: keeps their strength"),
     ("ties", "what each learned; where they disagree the heavier side wins"),
-    ("dare-ties", "as ties, from a random half of what each learned"),
+    ("dare-ties", "as ties, from a random share of what each learned"),
+    ("dare-linear", "the mean of a random share of what each learned"),
     ("cat adapter", "adapters of the same weights, put together exactly"),
     ("svd adapter", "the same in the rank they had"),
 )
+
+
+SPARSE = ("ties", "dare-ties", "dare-linear")
+"""Methods with a density."""
 
 
 class TreeScreen(StudioScreen):
@@ -219,19 +226,25 @@ class CheckpointsScreen(TreeScreen):
             return
         names = list(self.studio.marked) if len(self.studio.marked) > 1 else [c.id]
 
-        def start(method: str, result: str) -> Run:
+        def start(method: str, result: str, shares: Shares) -> Run:
             from studio.merging import start_merge
             from studio.recipes.schema import Merge
 
-            return start_merge(persona, Merge(checkpoints=names, method=method, result=result))  # type: ignore[arg-type]
+            return start_merge(persona, msgspec.convert({"checkpoints": names, "method": method, "result": result, **shares._asdict()}, Merge))
 
         def chosen(answer: str | None) -> None:
-            if answer:
-                method, _, result = answer.partition(" ")
-                self.in_background(lambda: start(method, result or "full"), self._queued)
+            if not answer:
+                return
+            method, _, result = answer.partition(" ")
+
+            def weighed(shares: Shares | None) -> None:
+                if shares:
+                    self.in_background(lambda: start(method, result or "full", shares), self._queued)
+
+            self.app.push_screen(AskShares(names, method, not result, method in SPARSE), weighed)
 
         if len(names) == 1:
-            self.in_background(lambda: start("linear", "full"), self._queued)
+            self.in_background(lambda: start("linear", "full", Shares([], [], 0.5)), self._queued)
             return
         self.app.push_screen(Choose(f"Make one of {', '.join(names)}. How?", [Choice(name, name, words) for name, words in MERGES], width=14), chosen)
 
