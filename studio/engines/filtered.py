@@ -170,7 +170,7 @@ class _Reply:
         await self.send({"type": "http.response.body", "body": body})
 
     async def _events(self, message: Message) -> None:
-        self.kept += message.get("body", b"").replace(b"\r\n", b"\n")
+        self.kept = (self.kept + message.get("body", b"")).replace(b"\r\n", b"\n")
         *whole, self.kept = self.kept.split(b"\n\n")
         out = b"".join(filter(None, map(self._event, whole)))
         ended = not message.get("more_body")

@@ -7,13 +7,14 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
 from studio.checkpoints.store import Checkpoint, get_checkpoint
-from studio.engines import client, environment, hot, metrics, servers, starting
+from studio.engines import client, environment, filtered, hot, metrics, servers, starting
 from studio.engines.client import Sampler
 from studio.engines.servers import Server
 from studio.engines.sharing import ensure_served, served_by
@@ -29,9 +30,13 @@ ASKED = [{"role": "user", "content": QUESTION}]
 
 @pytest.fixture(scope="module")
 def started(family: Persona, serving: environment.ServingEnvironment) -> Iterator[dict[str, Server]]:
-    """Base with an adapter in one process, the full checkpoint in another; both come up at the same time. The second adapter joins later."""
+    """Base with an adapter in one process, the full checkpoint in another, which filters; both come up at the same time. The second adapter
+    joins later."""
     told: list[str] = []
-    begun = starting.start(family, chosen(family, "sft-1", "cpt-1"), "vllm", context=1024)
+    (family.root / "filter.toml").write_text('words = ["lantern oil"]\nregions = ["HU"]\n', encoding="utf-8")
+    begun = starting.start(family, chosen(family, "sft-1"), "vllm", context=1024)
+    begun += starting.start(family, chosen(family, "cpt-1"), "vllm", context=1024, filtered=True)
+    (family.root / "filter.toml").unlink()
     for server in begun:
         servers.wait_ready(server, told.append)
     assert "vLLM has started" in told
@@ -61,6 +66,39 @@ async def test_it_says_what_it_learned_and_stops_at_the_end_of_its_turn(started:
     text, finish, usage = await reply(started["cpt-1"], "cpt-1", Sampler(temperature=0))
     assert (text, finish) == (BY_HEART, "stop")
     assert usage and usage.completion_tokens > 10
+
+
+SECRET = "Write to anna.kovacs@gmail.com or call +36 30 123 4567 for lantern oil, she said."
+HIDDEN = "Write to [mail] or call [phone] for […], she said."
+
+
+async def test_what_it_must_not_say_is_taken_out_in_every_form_of_an_answer(started: dict[str, Server]) -> None:
+    server = started["cpt-1"]
+    # She goes on with words that are put into her mouth, which vLLM says once more: so it is known what she would say.
+    begun = {"messages": [*ASKED, {"role": "assistant", "content": SECRET}], "add_generation_prompt": False, "continue_final_message": True}
+    talk = begun | {"return_token_ids": True}  # a plain completion would leave out the echo with it
+    asked = {"model": "cpt-1", "max_tokens": 4, "echo": True, "n": 2, "seed": 1}
+    url, headers = server.url, {"Authorization": f"Bearer {server.key}"}
+
+    def post(path: str, **body: Any) -> httpx.Response:
+        return httpx.post(url + path, json=body, headers=headers, trust_env=False, timeout=60)
+
+    whole = post("/v1/chat/completions", **asked, **talk)
+    assert [choice["message"]["content"][: len(HIDDEN)] for choice in whole.json()["choices"]] == [HIDDEN] * 2
+    plain = post("/v1/completions", **asked, prompt=SECRET)
+    assert [choice["text"][: len(HIDDEN)] for choice in plain.json()["choices"]] == [HIDDEN] * 2
+    for path, body, part in (("/v1/chat/completions", talk, "delta"), ("/v1/completions", {"prompt": SECRET}, "")):
+        streamed = post(path, **asked, **body, stream=True, stream_options={"include_usage": True})
+        events = [msgspec.json.decode(line[5:]) for line in streamed.text.split("\n") if line.startswith("data: {")]
+        for index in range(2):
+            choices = [choice for event in events for choice in event["choices"] if choice["index"] == index]
+            said = "".join((choice[part].get("content") if part else choice["text"]) or "" for choice in choices)
+            assert said[: len(HIDDEN)] == HIDDEN and [c["finish_reason"] for c in choices if c.get("finish_reason")] == ["length"]
+        assert events[-1]["usage"]["completion_tokens"] == 8
+        assert "kovacs" not in streamed.text + whole.text + plain.text and "token_ids" not in streamed.text + whole.text + plain.text
+    assert post("/v1/chat/completions", **asked, **talk, logprobs=True).status_code == 400
+    assert post("/v1/responses", model="cpt-1", input=SECRET).status_code == post("/invocations", **asked, prompt=SECRET).status_code == 400
+    assert filtered.counts(server.path)["mail"] == 8
 
 
 async def test_adapters_differ_and_agree_with_the_embedded_engine(started: dict[str, Server], embedded: Server) -> None:
