@@ -58,6 +58,7 @@ def _deal(arguments: Namespace, persona: Persona, names: list[str]) -> int:
     if names:
         drawn = rounds.Sampling(arguments.temperature, arguments.top_p, arguments.max_tokens, arguments.repetition_penalty)
         opened = rounds.open_review(persona, names, drawn, engine=arguments.engine, panes=arguments.panes)
+        _say_left_aside(persona, names, drawn)
     else:
         opened = rounds.get_review(persona, arguments.review)
     asked = prompts.written(persona, arguments.say)
@@ -77,6 +78,22 @@ def _deal(arguments: Namespace, persona: Persona, names: list[str]) -> int:
     else:
         output.say(f"{run.id} is queued and writes {missing} replies for {opened.id}; what is there can be voted on: studio review next")
     return code
+
+
+def _say_left_aside(persona: Persona, names: list[str], drawn: rounds.Sampling) -> None:
+    """Before an unfair comparison: which of these settings an outside endpoint would not obey."""
+    import asyncio
+
+    from studio.checkpoints.store import get_checkpoint
+    from studio.engines.client import left_aside
+    from studio.engines.servers import external
+    from studio.review.generate import sampler_of
+
+    for checkpoint in (get_checkpoint(persona, name) for name in names):
+        if checkpoint.kind == "external":
+            there = external(checkpoint.path, {checkpoint.id: checkpoint.name}, name=checkpoint.id)
+            if ignored := asyncio.run(left_aside(there, sampler_of(drawn))):
+                output.progress(f"{checkpoint.id} leaves aside, without a word: {', '.join(ignored)}; the others obey it.")
 
 
 def _next(arguments: Namespace, persona: Persona) -> None:

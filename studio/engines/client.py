@@ -38,7 +38,7 @@ class Sampler(msgspec.Struct, frozen=True, omit_defaults=False):
     frequency_penalty: float = 0.0
     stop: tuple[str, ...] = ()
 
-    def body(self, engine: str) -> dict[str, Any]:
+    def body(self) -> dict[str, Any]:
         """The keys of a request. Left out: what is at rest, so that an outside endpoint that knows OpenAI's keys alone accepts it."""
         rest = Sampler()
         plain = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
@@ -138,6 +138,17 @@ async def _fitted(server: Server, body: dict[str, Any]) -> dict[str, Any]:
         return outside.fitted(body, await outside.kind_of(client, _v1(server)))
 
 
+async def left_aside(server: Server, sampler: Sampler | None = None) -> list[str]:
+    """Settings that an outside endpoint leaves aside without a word; of a ``sampler`` only those that it sets. Empty if it does not answer."""
+    if server.engine != "external":
+        return []
+    from studio.engines import outside
+
+    async with _client(server) as client:
+        ignored = outside.IGNORED.get(await outside.kind_of(client, _v1(server)), ())
+    return [name.replace("_", " ") for name in ignored if sampler is None or name in sampler.body()]
+
+
 async def _post(server: Server, path: str, body: dict[str, Any]) -> dict[str, Any]:
     async with _sentences(server), _client(server) as client:
         answer = await client.post(path, json=body)
@@ -169,7 +180,7 @@ async def stream_chat(server: Server, model: str, messages: Sequence[Message], s
     ends the generation.
     """
     chosen = sampler or Sampler()
-    body = {"model": model, "messages": list(messages), "stream": True, "stream_options": {"include_usage": True}} | chosen.body(server.engine)
+    body = {"model": model, "messages": list(messages), "stream": True, "stream_options": {"include_usage": True}} | chosen.body()
     asked, first, finished = time.monotonic(), 0.0, False
     body = await _fitted(server, body)
     async with _sentences(server), _client(server) as client, client.stream("POST", f"{_v1(server)}/chat/completions", json=body) as answer:
@@ -223,7 +234,7 @@ async def ask_json(server: Server, model: str, messages: Sequence[Message], sche
 
     What comes must be checked all the same: some endpoints take ``response_format`` and do nothing with it.
     """
-    body = {"model": model, "messages": list(messages), "stream": False} | sampler.body(server.engine)
+    body = {"model": model, "messages": list(messages), "stream": False} | sampler.body()
     wanted = {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}}
     body = await _fitted(server, body)
     path = f"{_v1(server)}/chat/completions"

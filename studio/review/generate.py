@@ -13,7 +13,15 @@ from studio.errors import StudioError
 from studio.review.rounds import Round, Sampling, Side
 
 if TYPE_CHECKING:
+    from studio.engines.client import Sampler
     from studio.engines.servers import Server
+
+
+def sampler_of(sampling: Sampling, seed: int | None = None) -> Sampler:
+    """A review's sampling as an engine is asked for it."""
+    from studio.engines.client import Sampler
+
+    return Sampler(**msgspec.to_builtins(sampling), seed=seed)
 
 
 async def write_reply(
@@ -27,9 +35,9 @@ async def write_reply(
 
     The side keeps what it had and ends with ``finish == "error"`` when the engine fails.
     """
-    from studio.engines.client import Sampler, stream_chat
+    from studio.engines.client import stream_chat
 
-    sampler = Sampler(**msgspec.to_builtins(sampling), seed=side.seed)
+    sampler = sampler_of(sampling, side.seed)
     side.reply, side.finish, side.tokens, side.engine = "", "", 0, server.engine
     began = time.monotonic()
     error = ""

@@ -114,7 +114,11 @@ def card_lines(c: Checkpoint) -> list[Line]:
     row("run", c.run)
     row("snapshot", c.snapshot)
     row("tokens seen", f"{c.tokens_seen:,}" if c.tokens_seen else "")
-    row("folder", short_path(c.path) or "not on this machine")
+    if c.kind == "external":
+        row("address", c.path)
+        row("left aside", ", ".join(_left_aside(c)))
+    else:
+        row("folder", short_path(c.path) or "not on this machine")
     if c.metrics:
         lines += ["", [("Measured", "strong")]]
         for key, value in c.metrics.items():
@@ -126,6 +130,16 @@ def card_lines(c: Checkpoint) -> list[Line]:
     if c.digests:
         lines += ["", [("sha256", "strong")], *([(f"{digest[:16]}…  ", "muted"), (name, "plain")] for name, digest in c.digests.items())]
     return lines
+
+
+def _left_aside(c: Checkpoint) -> list[str]:
+    """Settings that an outside endpoint does not obey; it is asked what it is, at most five seconds."""
+    import asyncio
+
+    from studio.engines.client import left_aside
+    from studio.engines.servers import external
+
+    return asyncio.run(left_aside(external(c.path, {c.id: c.name}, name=c.id)))
 
 
 def toggle(marked: list[str], key: str, most: int = 8) -> str:
