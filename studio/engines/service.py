@@ -47,18 +47,18 @@ def unit_folder() -> Path:
 
 
 def unit_text(persona: Persona, checkpoints: list[Checkpoint], engine: Engine, port: int, filtered: bool = False) -> str:
-    """The unit. Words are quoted as systemd reads them (systemd.syntax(7)): in double quotes, ``%`` doubled."""
+    """The unit. Words are quoted as systemd reads them (systemd.syntax(7)): in double quotes, ``%`` doubled; ``$`` doubled where a command
+    stands (systemd.service(5)), where alone it has a meaning."""
     command = [sys.executable, "-m", "studio.cli.main", "-p", str(persona.root), "serve", *(c.id for c in checkpoints)]
     command += ["--engine", engine, "--port", str(port), "--stay", *(["--filter"] if filtered else [])]
     source = Path(__file__).parents[2]
     return f"""\
 [Unit]
 Description=persona studio: {_plain(persona.manifest.character.name)} ({", ".join(c.id for c in checkpoints)}) at 127.0.0.1:{port}
-After=network.target
 
 [Service]
 Type=exec
-ExecStart={" ".join(map(_quoted, command))}
+ExecStart={" ".join(_quoted(word).replace("$", "$$") for word in command)}
 Environment={_quoted(f"STUDIO_HOME={home().absolute()}")}
 Environment={_quoted(f"PYTHONPATH={source}")}
 UMask=0077
@@ -73,7 +73,7 @@ WantedBy=default.target
 
 
 def _quoted(word: str) -> str:
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -76,6 +78,7 @@ def test_the_unit_starts_what_was_asked_for(persona: Persona, tmp_path: Path, mo
     from studio.checkpoints.store import Checkpoint
 
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("STUDIO_HOME", str(tmp_path / "a $home %h"))
     persona.manifest.character.name = "Wen 100%\n[Service]"
     path, port = service.write_unit(persona, [Checkpoint("sft-1", "sft-1", "sft")], "vllm", None)
     assert path == tmp_path / "config" / "systemd" / "user" / "studio-wen.service"
@@ -84,5 +87,11 @@ def test_the_unit_starts_what_was_asked_for(persona: Persona, tmp_path: Path, mo
     words = shlex.split(command)
     assert words[1:] == ["-m", "studio.cli.main", "-p", str(persona.root), "serve", "sft-1", "--engine", "vllm", "--port", str(port), "--stay"]
     assert text.count("[Service]\n") == 1, "a name is a word and no section"
+    # systemd.exec(5): in Environment= a dollar is a dollar, a percent sign begins a specifier.
+    assert f'Environment="STUDIO_HOME={tmp_path}/a $home %%h"' in text
+    if systemd := shutil.which("systemd-analyze"):
+        environment = {"XDG_RUNTIME_DIR": str(tmp_path), "PATH": os.environ["PATH"]}
+        said = subprocess.run([systemd, "verify", "--user", str(path)], env=environment, capture_output=True, text=True)
+        assert said.returncode == 0 and said.stdout + said.stderr == "", said
     key = service.service_key(persona)
     assert key not in text and service.service_key(persona) == key and (persona.private / "service.key").stat().st_mode & 0o777 == 0o600
