@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -30,8 +30,11 @@ def layers_of(model: Any, recipe: Quantize) -> Layers:
 
 def compress(model: Any, recipe: Quantize, sorted_layers: Layers, tokenizer: Any, calibration: list[list[int]] | None, told: Told) -> None:
     """Quantize ``model`` in place. Layer by layer: with a GPU only the layer at work is on it. StudioError where the scheme has no way."""
+    from compressed_tensors.utils import patch_attr
     from datasets import Dataset
     from llmcompressor import oneshot
+    from llmcompressor.core import LifecycleCallbacks
+    from llmcompressor.pipelines.cache import IntermediatesCache
 
     scheme = schemes.SCHEMES[recipe.scheme]
     settings: dict[str, Any] = {}
@@ -45,8 +48,28 @@ def compress(model: Any, recipe: Quantize, sorted_layers: Layers, tokenizer: Any
         }
     ignore = [*schemes.IGNORED, *recipe.ignore, *(f"re:.*[.]{leaf}$" for leaf in sorted_layers.unfit)]
     modifiers = _modifiers(model, scheme, recipe, _config_groups(scheme, sorted_layers), ignore)
-    with _without_pinning(), _telling(model, len(modifiers), told) if scheme.calibrated else nullcontext():
+    with ExitStack() as stack:
+        if not torch.accelerator.is_available():
+            # AWQ pins what it keeps, which without a GPU is an error: "Cannot access accelerator device when none is available".
+            stack.enter_context(patch_attr(IntermediatesCache, "pin_memory", lambda *_: None))
+        if scheme.calibrated:
+            counted = _counted(LifecycleCallbacks.sequential_epoch_end, (len(_decoder_layers(model)) + 1) * len(modifiers), told)
+            stack.enter_context(patch_attr(LifecycleCallbacks, "sequential_epoch_end", counted))
         oneshot(model=model, processor=tokenizer, recipe=modifiers, **settings)
+
+
+def _counted(end_of_layer: Callable[..., Any], total: int, told: Told) -> Callable[..., Any]:
+    """``end_of_layer``, telling how many layers are done: llm-compressor announces the end of each one to its own modifiers alone."""
+    done = 0
+
+    def end(*arguments: Any, **named: Any) -> Any:
+        nonlocal done
+        answer = end_of_layer(*arguments, **named)
+        done += 1
+        told(min(done, total), total)
+        return answer
+
+    return end
 
 
 def _modifiers(model: Any, scheme: Scheme, recipe: Quantize, groups: dict[str, Any], ignore: list[str]) -> list[Any]:
@@ -140,42 +163,3 @@ def _linear_children(module: Any) -> dict[str, Any]:
     if module is None:
         return {}
     return {name: child for name, child in module.named_modules() if isinstance(child, torch.nn.Linear)}
-
-
-@contextmanager
-def _without_pinning() -> Iterator[None]:
-    """AWQ pins what it keeps (``IntermediatesCache.pin_memory``, 0.14), which without a GPU is an error: "Cannot access accelerator
-    device when none is available"."""
-    from llmcompressor.pipelines.cache import IntermediatesCache
-
-    if torch.accelerator.is_available():
-        yield
-        return
-    original = IntermediatesCache.pin_memory
-    IntermediatesCache.pin_memory = lambda self, batch_index, input_names=None: None  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        IntermediatesCache.pin_memory = original  # type: ignore[method-assign]
-
-
-@contextmanager
-def _telling(model: Any, passes: int, told: Told) -> Iterator[None]:
-    """Tell how many layers are done: llm-compressor announces the end of each one (``LifecycleCallbacks``, 0.14) to its modifiers alone."""
-    from llmcompressor.core import LifecycleCallbacks
-
-    original = LifecycleCallbacks.sequential_epoch_end
-    total, done = (len(_decoder_layers(model)) + 1) * passes, 0
-
-    def end(*arguments: Any, **named: Any) -> Any:
-        nonlocal done
-        answer = original(*arguments, **named)
-        done += 1
-        told(min(done, total), total)
-        return answer
-
-    LifecycleCallbacks.sequential_epoch_end = end  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        LifecycleCallbacks.sequential_epoch_end = original  # type: ignore[method-assign]
