@@ -2,6 +2,7 @@
 
     python -m tests.bench.schemes                       the pocket base, all schemes
     python -m tests.bench.schemes --base FOLDER fp8-dynamic int4-rtn
+    python -m tests.bench.schemes --base qwen3.5        a tiny random one: three recurrent layers, one that attends
 
 Prints a Markdown table. Each scheme is a process of its own; vLLM is asked where its environment is built (studio doctor).
 """
@@ -82,6 +83,51 @@ def served(persona: Persona, name: str) -> str:
         servers.stop(server)
 
 
+def own_home(base: str) -> str:
+    """A home of its own that shares the machine's serving environment, which takes minutes to build; ``base`` as a persona names it."""
+    ready = environment.status()
+    home = Path(tempfile.mkdtemp(prefix="bench-"))
+    os.environ["STUDIO_HOME"] = str(home)
+    if ready.ready:
+        (home / "serving").symlink_to(ready.path)
+    if base in ("pocket", QWEN):
+        from studio.stages.pocket import ensure_pocket
+
+        ensure_pocket()
+    return str(_qwen(home / QWEN)) if base == QWEN else base
+
+
+QWEN = "qwen3.5"
+
+
+def _qwen(folder: Path) -> Path:
+    """A random Qwen3.5 with the pocket's tokenizer, wide enough for every scheme's groups and blocks."""
+    import torch
+    from transformers import Qwen3_5ForCausalLM, Qwen3_5TextConfig
+
+    torch.manual_seed(3)
+    config = Qwen3_5TextConfig(
+        vocab_size=4096,
+        hidden_size=256,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        layer_types=["linear_attention"] * 3 + ["full_attention"],
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=64,
+        linear_num_key_heads=4,
+        linear_num_value_heads=4,
+        linear_key_head_dim=32,
+        linear_value_head_dim=32,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+    )
+    Qwen3_5ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((bases.pocket_folder() / name).read_bytes())
+    return folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("schemes", nargs="*", default=list(SCHEMES))
@@ -89,21 +135,12 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the recipe")
     parser.add_argument("--no-serving", action="store_true")
     arguments = parser.parse_args()
-    # A home of its own, but the machine's serving environment: it takes minutes to build.
-    ready = environment.status()
-    home = Path(tempfile.mkdtemp(prefix="schemes-"))
-    os.environ["STUDIO_HOME"] = str(home)
-    if ready.ready:
-        (home / "serving").symlink_to(ready.path)
-    if arguments.base == "pocket":
-        from studio.stages.pocket import ensure_pocket
-
-        ensure_pocket()
-    persona = create("Bench", arguments.base, parent=home)
+    base = own_home(arguments.base)
+    persona = create("Bench", base, parent=Path(os.environ["STUDIO_HOME"]))
     material(persona)
-    weights = sum(file.stat().st_size for file in bases.require_base(arguments.base).glob("*.safetensors"))
+    weights = sum(file.stat().st_size for file in bases.require_base(base).glob("*.safetensors"))
     measures = "s | peak | size | ppl | KL | p99 | top-1 | verdict"
-    print(f"| scheme ({arguments.base}, bf16 {size(weights)}) | {measures} | vLLM {environment.VLLM} |", flush=True)
+    print(f"| scheme ({Path(arguments.base).name}, bf16 {size(weights)}) | {measures} | vLLM {environment.VLLM} |", flush=True)
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     for scheme in arguments.schemes:
         try:
