@@ -68,19 +68,28 @@ def export_folder(persona: Persona, checkpoint: Checkpoint, to: Path, adapter: b
     return to, tried
 
 
-def export_gguf(persona: Persona, checkpoint: Checkpoint, to: Path, kind: str) -> list[Path]:
-    """Write a GGUF file (and a Modelfile beside it) through llama.cpp; the files. StudioError where llama.cpp or something in it is missing."""
+def export_gguf(persona: Persona, checkpoint: Checkpoint, to: Path, kind: str, untried: bool = False) -> tuple[list[Path], Tried | None]:
+    """Write a GGUF file (and a Modelfile beside it) through llama.cpp. The files, and what it answered to the first open probe: None where it
+    stays ``untried``, or llama.cpp is not built and nothing can serve it. StudioError where llama.cpp or something in it is missing."""
     _require_weights(checkpoint)
     if checkpoint.kind == "adapter":
         raise StudioError(f"{checkpoint.id} is an adapter: fold it into its weights first: studio checkpoints merge {checkpoint.id}")
     if checkpoint.scheme:
         raise StudioError(f"{checkpoint.id} is quantized ({checkpoint.scheme}); GGUF has its own ways: export its parent {checkpoint.parent}.")
     file = to if to.suffix == ".gguf" else to / f"{checkpoint.id}-{kind}.gguf"
-    written = [gguf.convert(Path(checkpoint.path), file, kind)]
+    prompt, replies = _first_probe(persona), []
+
+    def attempt(made: Path) -> None:
+        reply = None if untried else gguf.answer(made, opening(persona, prompt))
+        if reply == "":
+            raise StudioError("The exported model ends its reply before it begins; nothing was exported.")
+        replies.append(reply)
+
+    written = [gguf.convert(Path(checkpoint.path), file, kind, attempt)]
     if text := ollama_file(persona, checkpoint, f"./{file.name}"):
         write_atomic(file.with_name("Modelfile"), text)
         written.append(file.with_name("Modelfile"))
-    return written
+    return written, Tried(prompt, replies[0]) if replies[0] is not None else None
 
 
 def _require_weights(checkpoint: Checkpoint) -> None:
@@ -100,12 +109,16 @@ def ollama_file(persona: Persona, checkpoint: Checkpoint, source: str) -> str:
     return modelfile(source, template_for(folder), persona.manifest.character.system_prompt, context, drawn.temperature, drawn.top_p)
 
 
+def _first_probe(persona: Persona) -> str:
+    try:
+        return next((probe.prompt for probe in load_probes(persona) if probe.kind == "open"), "Hello.")
+    except StudioError:
+        return "Hello."
+
+
 def try_folder(persona: Persona) -> Try:
     """Load a folder in a process of its own, as a stranger would, and put the first open probe to it. StudioError if it does not answer."""
-    try:
-        prompt = next((probe.prompt for probe in load_probes(persona) if probe.kind == "open"), "Hello.")
-    except StudioError:
-        prompt = "Hello."
+    prompt = _first_probe(persona)
 
     def attempt(folder: Path) -> Tried:
         asked = msgspec.json.encode(opening(persona, prompt))

@@ -15,6 +15,7 @@ from studio.files import write_atomic
 from studio.persona.folder import Persona
 
 if TYPE_CHECKING:
+    from studio.checkpoints.export import Tried
     from studio.persona.cards import Card
 
 
@@ -129,11 +130,15 @@ def export(arguments: Namespace, persona: Persona) -> None:
         from studio.checkpoints.export import export_gguf
 
         output.progress(f"llama.cpp converts {checkpoint.id} to {arguments.type} …")
-        files = export_gguf(persona, checkpoint, to, arguments.type)
+        files, tried = export_gguf(persona, checkpoint, to, arguments.type, arguments.untried)
         if arguments.json:
-            output.json({"files": [str(path) for path in files]})
+            output.json({"files": [str(path) for path in files], "tried": tried})
             return
         output.say(f"Written: {', '.join(map(str, files))}")
+        if tried:
+            output.say(_answered(tried))
+        elif not arguments.untried:
+            output.say("It was not tried: llama-server, which is part of a built llama.cpp, is not found here.")
         output.say(
             f"Into Ollama: cd {files[0].parent} && ollama create {persona.root.name.lower()} -f Modelfile"
             if len(files) > 1
@@ -145,13 +150,13 @@ def export(arguments: Namespace, persona: Persona) -> None:
 
         if not arguments.untried:
             output.progress(f"Copying {checkpoint.id}, then it is loaded once and asked one question …")
-        path, tried = export_folder(persona, checkpoint, to, arguments.adapter, None if arguments.untried else try_folder(persona))
+        path, answered = export_folder(persona, checkpoint, to, arguments.adapter, None if arguments.untried else try_folder(persona))
         if arguments.json:
-            output.json({"files": [str(file) for file in sorted(path.iterdir())], "tried": tried})
+            output.json({"files": [str(file) for file in sorted(path.iterdir())], "tried": answered})
             return
         output.say(f"Written: {path}")
-        if tried:
-            output.say(f"Asked “{tried.prompt}” it answers: {tried.reply or '(nothing readable)'}")
+        if answered:
+            output.say(_answered(answered))
         return
     written = write_bundle(persona, checkpoint, to)
     if arguments.json:
@@ -161,6 +166,10 @@ def export(arguments: Namespace, persona: Persona) -> None:
     output.say(f"Serve it:        studio serve {checkpoint.id} --engine vllm   (it prints the address and where the key is)")
     output.say("In SillyTavern:  API Text Completion, type vLLM, that address without /v1, and the key;")
     output.say(f"                 Advanced Formatting > Master Import > {written[0].name}; Instruct Mode on; import card.png as the character.")
+
+
+def _answered(tried: Tried) -> str:
+    return f"Asked “{tried.prompt}” it answers: {tried.reply or '(nothing readable)'}"
 
 
 def external(arguments: Namespace, persona: Persona) -> None:

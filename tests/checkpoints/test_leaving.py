@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,30 @@ def converter(folder: Path, body: str) -> Path:
     return folder
 
 
+SERVER = """
+import os, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer(b"{}")
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        assert self.headers["authorization"] == "Bearer " + os.environ["LLAMA_API_KEY"]
+        chunk = b'{"choices": [{"index": 0, "delta": {"content": "The lamp is lit."}, "finish_reason": "stop"}]}'
+        self.answer(b"data: " + chunk + b"\\n\\ndata: [DONE]\\n\\n")
+
+    def answer(self, body):
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+"""
+
+
 def test_gguf_is_written_by_llama_cpp_or_not_at_all(persona: Persona, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = trained(persona, base, "cpt", Cpt(), [{"text": "Lore."}])
     monkeypatch.setenv("LLAMA_CPP", str(tmp_path / "nowhere"))
@@ -141,18 +166,30 @@ def test_gguf_is_written_by_llama_cpp_or_not_at_all(persona: Persona, base: Path
     header = struct.pack("<4sIQQ", b"GGUF", 3, 7, 0)
     write = f"import sys; a = sys.argv; open(a[a.index('--outfile') + 1], 'wb').write({header!r} + a[a.index('--outtype') + 1].encode())"
     tools = converter(tmp_path / "llama", write)
-    (file, ollama) = export_gguf(persona, checkpoint, tmp_path / "out", "q8_0")
+    (file, ollama), tried = export_gguf(persona, checkpoint, tmp_path / "out", "q8_0")
+    assert tried is None, "nothing is there that could serve it"
     assert file.read_bytes() == header + b"q8_0" and gguf.check(file) == 7 and ollama.read_text().startswith("FROM ./cpt-1-e1-q8_0.gguf\n")
     # The smaller types are made from f16 by llama-quantize; nothing else stays behind.
     quantizer = tools / "llama-quantize"
     quantizer.write_text('#!/bin/sh\ncp "$1" "$2"; printf "%s" "$3" >> "$2"\n')
     quantizer.chmod(quantizer.stat().st_mode | stat.S_IXUSR)
-    (small, _) = export_gguf(persona, checkpoint, tmp_path / "small.gguf", "q4_k_m")
+    (small, _), _ = export_gguf(persona, checkpoint, tmp_path / "small.gguf", "q4_k_m")
     assert small.read_bytes() == header + b"f16Q4_K_M"
     converter(tmp_path / "llama", "import sys; open(sys.argv[sys.argv.index('--outfile') + 1], 'wb').write(b'nonsense' * 9)")
     with pytest.raises(StudioError, match="is no GGUF file"):
         export_gguf(persona, checkpoint, tmp_path / "other.gguf", "f16")
     assert sorted(p.name for p in tmp_path.glob("*.gguf")) == ["small.gguf"] and not list(tmp_path.glob(".*gguf*"))
+    # It is served once before it counts: by a server that can read it, and by one that cannot.
+    converter(tmp_path / "llama", write)
+    server = tools / "llama-server"
+    server.write_text(f"#!{sys.executable}\n{SERVER}")
+    server.chmod(0o700)
+    _, tried = export_gguf(persona, checkpoint, tmp_path / "tried.gguf", "q8_0")
+    assert tried is not None and tried.reply == "The lamp is lit."
+    server.write_text("#!/bin/sh\necho 'llama_model_load: error loading model: unknown pre-tokenizer' >&2; exit 1\n")
+    with pytest.raises(StudioError, match=r"cannot load what it wrote \(llama_model_load: error loading model: unknown pre-tokenizer\)"):
+        export_gguf(persona, checkpoint, tmp_path / "broken.gguf", "q8_0")
+    assert not (tmp_path / "broken.gguf").exists() and not list(tmp_path.glob(".*gguf*"))
 
 
 def template(name: str, text: str, end: str) -> Template:

@@ -90,5 +90,5 @@ def say(words: Words) -> None:
     )
     export.add_argument("--type", default="q8_0", choices=GGUF_TYPES, help="gguf: how its weights are kept (default q8_0)")
     export.add_argument("--recipe", default="", choices=("axolotl", "llamafactory"), help="the recipe and data it was trained with, for that trainer")
-    export.add_argument("--untried", action="store_true", help="hf: do not load it once and ask it one question")
+    export.add_argument("--untried", action="store_true", help="hf, gguf: do not load it once and ask it one question")
     export.add_argument("--adapter", action="store_true", help="hf: the adapter alone, not folded into its weights")
