@@ -82,7 +82,7 @@ def parse(line: str) -> Filter:
 
 
 def conditions(asked: Filter) -> tuple[str, list[Any]]:
-    """The terms that stand in columns of the index, as SQL over ``row`` with its values. ``flag`` and ``text`` do not."""
+    """The terms that stand in columns of the index, as SQL over ``row`` with its values. ``flag``, ``text`` and ``-tag`` do not."""
     parts: list[str] = []
     values: list[Any] = []
     for term in asked.terms:
@@ -93,13 +93,18 @@ def conditions(asked: Filter) -> tuple[str, list[Any]]:
     return " AND ".join(parts), values
 
 
+def without_tags(asked: Filter) -> list[Term]:
+    """Tags that are not meant. Few rows have one, and asking every other row costs as much as all else."""
+    return [term for term in asked.of("tag") if term.negated]
+
+
 def _condition(term: Term) -> tuple[str, list[Any]]:
     marks = ",".join("?" * len(term.choices))
     match term.key:
         case "src":
             likes = " OR ".join("instr(lower(name), ?)" for _ in term.choices)
             return f"source IN (SELECT number FROM source WHERE {likes})", [choice.lower() for choice in term.choices]
-        case "tag":
+        case "tag" if not term.negated:
             return f"key IN (SELECT key FROM tag WHERE name IN ({marks}))", term.choices
         case "lang":
             return f"coalesce(language, '') IN ({marks})", term.choices

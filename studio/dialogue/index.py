@@ -7,36 +7,31 @@ for searching lie beside it in one file, in the form in which texts count as the
 
 from __future__ import annotations
 
-import mmap
 import os
 import sqlite3
 import threading
 from array import array
-from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from studio.dialogue.filtering import STATES, Filter, conditions
+from studio.dialogue.filtering import STATES, Filter, conditions, without_tags
 from studio.dialogue.flags import flagged, text_of
 from studio.dialogue.formats import Message
+from studio.dialogue.layout import PLACES, Layout
 from studio.dialogue.store import SYNTHETIC, Row
+from studio.dialogue.texts import AT_A_TIME, Texts
 from studio.errors import StudioError
 from studio.persona.folder import Persona
 from studio.progress import Progress, quiet
 from studio.shards import identity_of, lines_of, read_at
-from studio.text import normal
 
 LAYOUT = 1
 """Version of the tables; a database of another one is made anew."""
-
-PLACES = 1 << 20
-"""A key is the shard's number times this, plus the row's place in it. Rows never move between shards, so keys sort as rows stand."""
-
-AT_A_TIME = 100
-"""Shards whose texts are written between two looks at whether to go on."""
 
 T = TypeVar("T")
 
@@ -89,29 +84,6 @@ class _Stat(NamedTuple):
     inode: int
 
 
-class Layout(NamedTuple):
-    """Which rows stand where, as of one look at the shards."""
-
-    numbers: Sequence[int]
-    names: Sequence[str]
-    starts: Sequence[int]
-    """How many rows stand before each shard."""
-    size: int
-
-    def key(self, index: int) -> int:
-        at = bisect_right(self.starts, index) - 1
-        return self.numbers[at] * PLACES + index - self.starts[at]
-
-    def before(self, key: int) -> int:
-        """How many rows stand before this one."""
-        at = bisect_right(self.numbers, key // PLACES) - 1
-        return self.starts[at] + key % PLACES if at >= 0 else 0
-
-    def place(self, key: int) -> tuple[str, int]:
-        at = bisect_right(self.numbers, key // PLACES) - 1
-        return self.names[at] if at >= 0 and self.numbers[at] == key // PLACES else f"{key // PLACES:04}.jsonl", key % PLACES
-
-
 class Counts(NamedTuple):
     """What the set is made of, for a menu of filters."""
 
@@ -137,9 +109,12 @@ class RowIndex(Generic[R]):
         self.persona = persona
         self.folder = persona.root / self.kind
         self.path = persona.private / f"{self.kind}.sqlite"
+        self._texts = Texts(self.path)
         self.layout = Layout((), (), (), 0)
         self.version = 0
         """Grows whenever something that changed was read in."""
+        self._counted: tuple[int, Counts] | None = None
+        """The version they are of, and the counts."""
         self._lock = threading.RLock()
         self._base: sqlite3.Connection | None = None
         self._inode = 0
@@ -211,17 +186,13 @@ class RowIndex(Generic[R]):
         return self._guarded(lambda: {identity for (identity,) in self._open().execute("SELECT id FROM row")})
 
     def counts(self) -> Counts:
+        """Counted once for each version."""
+
         def look() -> Counts:
             base = self._open()
-            states = dict.fromkeys(("open", "accepted", "rejected", "edited", "synthetic"), 0)
-            for state, edited, made, number in base.execute("SELECT state, edited, made, count(*) FROM row GROUP BY 1, 2, 3"):
-                states[STATES[state] or "open"] += number
-                states["edited"] += number * edited
-                states["synthetic"] += number * made
-            sources = base.execute("SELECT name, count(*) FROM row JOIN source ON source = number GROUP BY number ORDER BY 2 DESC, 1").fetchall()
-            tags = base.execute("SELECT name, count(*) FROM tag GROUP BY name ORDER BY 2 DESC, 1").fetchall()
-            languages = base.execute("SELECT language, count(*) FROM row WHERE language IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
-            return Counts(states, sources, tags, languages)
+            if self._counted is None or self._counted[0] != self.version:
+                self._counted = self.version, _counts(base)
+            return self._counted[1]
 
         return self._guarded(look)
 
@@ -445,12 +416,19 @@ class RowIndex(Generic[R]):
         where, values = conditions(asked)
         found: array[int] | None = None
         if where:
-            found = array("Q", (key for (key,) in base.execute(f"SELECT key FROM row WHERE {where} ORDER BY key", values)))
+            found = array("Q", map(itemgetter(0), base.execute(f"SELECT key FROM row WHERE {where} ORDER BY key", values)))
         for term in asked.of("flag"):
             found = _kept(self._all(found), self._flagged(base, term.choices), term.negated)
-        for term in asked.texts:
-            hits = self._containing(base, term.value, progress)
-            found = array("Q", hits) if found is None and not term.negated else _kept(self._all(found), set(hits), term.negated)
+        held, absent = ([term.value for term in asked.texts if term.negated is no and term.value.strip()] for no in (False, True))
+        if held:
+            hits = self._texts.containing(base, held, absent, progress, None if found is None else {key // PLACES for key in found})
+            found = hits if found is None else _kept(found, set(hits), False)
+        else:
+            for text in absent:
+                found = _kept(self._all(found), set(self._texts.containing(base, [text], [], progress)), True)
+        for term in without_tags(asked):
+            tagged = base.execute(f"SELECT key FROM tag WHERE name IN ({','.join('?' * len(term.choices))})", term.choices)
+            found = _kept(self._all(found), set(map(itemgetter(0), tagged)), True)
         return self._all(found)
 
     def _all(self, found: array[int] | None) -> array[int]:
@@ -478,38 +456,11 @@ class RowIndex(Generic[R]):
 
     def write_texts(self, progress: Progress = quiet) -> None:
         """Write the texts of the shards that have none yet for searching."""
+        self._guarded(lambda: self._texts.write(self._open(), self._said, progress))
 
-        def write() -> None:
-            base = self._open()
-            waiting = base.execute("SELECT number, name FROM shard WHERE text_at IS NULL ORDER BY number").fetchall()
-            whole = base.execute("SELECT count(*) FROM shard").fetchone()[0]
-            if not waiting:
-                return
-            path = self._texts(base)
-            kept = base.execute("SELECT coalesce(sum(text_size), 0) FROM shard").fetchone()[0]
-            if path is None or not path.exists() or path.stat().st_size > 2 * kept + (64 << 20):
-                # Half of it is of rows that changed since: begun anew.
-                if path is not None:
-                    path.unlink(missing_ok=True)
-                path = self._new_texts(base)
-                waiting = base.execute("SELECT number, name FROM shard ORDER BY number").fetchall()
-            for first in range(0, len(waiting), AT_A_TIME):
-                if len(waiting) > AT_A_TIME:
-                    progress("texts read", whole - len(waiting) + first, whole)
-                base.execute("BEGIN IMMEDIATE")
-                try:
-                    with path.open("ab") as file:
-                        for number, name in waiting[first : first + AT_A_TIME]:
-                            block = self._block(name)
-                            at = file.seek(0, os.SEEK_END)
-                            file.write(block)
-                            base.execute("UPDATE shard SET text_at = ?, text_size = ? WHERE number = ?", (at, len(block), number))
-                    base.execute("COMMIT")
-                except BaseException:
-                    base.execute("ROLLBACK")
-                    raise
-
-        self._guarded(write)
+    def _said(self, name: str) -> Iterator[tuple[int, list[str]]]:
+        """Of each row of a shard that can be read its place in it and its texts."""
+        return ((place, [message.content for message in row.messages]) for place, row in self._rows(0, name))
 
     def write_languages(self, progress: Progress = quiet) -> None:
         """Tell the language of the rows of which nobody knows it yet."""
@@ -529,6 +480,7 @@ class RowIndex(Generic[R]):
                 base.executemany("UPDATE row SET language = ? WHERE key = ?", told)
                 base.executemany("UPDATE shard SET spoken = 1 WHERE number = ?", [(number,) for number, _ in waiting[first : first + AT_A_TIME]])
                 base.execute("COMMIT")
+                self._counted = None
 
         self._guarded(write)
 
@@ -544,59 +496,6 @@ class RowIndex(Generic[R]):
                 yield number * PLACES + place, decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
-
-    def _block(self, name: str) -> bytes:
-        """The texts of a shard's rows, each in its normal form, with a zero byte after each row and a line break after each turn."""
-        place = 0
-        parts: list[str] = []
-        for key, row in self._rows(0, name):
-            parts += [""] * (key - place)
-            parts.append("\n".join([normal(message.content) for message in row.messages]).replace("\0", " "))
-            place = key + 1
-        return ("\0".join(parts) + "\0").encode("utf-8", "replace")
-
-    def _texts(self, base: sqlite3.Connection) -> Path | None:
-        """The file the texts lie in. Another name each time it is begun anew: another studio may still be reading the old one."""
-        found = base.execute("SELECT value FROM known WHERE name = 'texts'").fetchone()
-        return self.path.with_name(found[0]) if found else None
-
-    def _new_texts(self, base: sqlite3.Connection) -> Path:
-        for old in self.path.parent.glob(f"{self.kind}-*.texts"):
-            old.unlink(missing_ok=True)
-        path = self.path.with_name(f"{self.kind}-{os.urandom(4).hex()}.texts")
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        except OSError as error:
-            raise StudioError(f"The texts cannot be searched: {path} could not be written ({error.strerror}).") from error
-        base.execute("UPDATE shard SET text_at = NULL, text_size = NULL")
-        base.execute("INSERT OR REPLACE INTO known VALUES ('texts', ?)", (path.name,))
-        return path
-
-    def _containing(self, base: sqlite3.Connection, text: str, progress: Progress) -> Iterator[int]:
-        """Keys of the rows that contain ``text``, in their order."""
-        needle = normal(text).encode("utf-8", "replace")
-        blocks = base.execute("SELECT number, text_at, text_size FROM shard WHERE text_size ORDER BY number").fetchall()
-        path = self._texts(base)
-        if not blocks or path is None:
-            return
-        try:
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as texts:
-                for done, (number, start, size) in enumerate(blocks):
-                    if done % 500 == 0:
-                        progress("searched", done, len(blocks))
-                    end = start + size
-                    at = texts.find(needle, start, end)
-                    if at < 0:
-                        continue
-                    key, seen = number * PLACES, start
-                    while 0 <= at < end:
-                        key += texts[seen:at].count(b"\0")
-                        yield key
-                        seen = texts.find(b"\0", at, end) + 1
-                        key += 1
-                        at = texts.find(needle, seen, end)
-        except (OSError, ValueError) as error:
-            raise sqlite3.DatabaseError("the texts are gone or cut off") from error
 
 
 class Index(RowIndex[Row]):
@@ -619,6 +518,28 @@ def _forget(base: sqlite3.Connection, number: int) -> None:
     base.execute("DELETE FROM tag WHERE key BETWEEN ? AND ?", between)
     base.execute("DELETE FROM row WHERE key BETWEEN ? AND ?", between)
     base.execute("DELETE FROM shard WHERE number = ?", (number,))
+
+
+def _counts(base: sqlite3.Connection) -> Counts:
+    states = dict.fromkeys(("open", "accepted", "rejected", "edited", "synthetic"), 0)
+    sources: Counter[str] = Counter()
+    languages: Counter[str] = Counter()
+    names = dict(base.execute("SELECT number, name FROM source"))
+    alike = "SELECT source, state, edited, made, language, count(*) FROM row GROUP BY 1, 2, 3, 4, 5"
+    for source, state, edited, made, language, number in base.execute(alike):
+        states[STATES[state] or "open"] += number
+        states["edited"] += number * edited
+        states["synthetic"] += number * made
+        if source is not None:
+            sources[names[source]] += number
+        if language is not None:
+            languages[language] += number
+    tags = base.execute("SELECT name, count(*) FROM tag GROUP BY name ORDER BY 2 DESC, 1").fetchall()
+    return Counts(states, _most_first(sources), tags, _most_first(languages))
+
+
+def _most_first(found: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(found.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _kept(keys: array[int], meant: set[int], negated: bool) -> array[int]:

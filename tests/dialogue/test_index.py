@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from studio.dialogue import flags
+from studio.dialogue import flags, scanning
 from studio.dialogue.filtering import parse
 from studio.dialogue.formats import Message
 from studio.dialogue.index import Index
 from studio.dialogue.store import Row, row_id, rows
 from studio.errors import StudioError, UsageError
+from studio.jobs.processes import python
 from studio.persona.folder import Persona
 from studio.shards import append_rows, shards
 
@@ -124,8 +125,8 @@ def test_what_changed_outside_is_read_again_and_nothing_else(filled: Persona, mo
     shard = shards(filled.dialogue)[1]
     shard.write_text(shard.read_text().replace("Ｌamp 200?", "Kettle 200?"), encoding="utf-8")
     read: list[str] = []
-    block = Index._block
-    monkeypatch.setattr(Index, "_block", lambda self, name: read.append(name) or block(self, name))  # type: ignore[func-returns-value]
+    said = Index._said
+    monkeypatch.setattr(Index, "_said", lambda self, name: read.append(name) or said(self, name))  # type: ignore[func-returns-value]
     assert index.refresh()
     assert numbers(index, "kettle") == [200]
     assert read == ["0002.jsonl"]
@@ -134,6 +135,21 @@ def test_what_changed_outside_is_read_again_and_nothing_else(filled: Persona, mo
     assert index.refresh() and len(index) == 250 and numbers(index, '"lamp 3?"') == []
     append_rows(filled.dialogue, [made(1000)])
     assert opened(filled).layout.size == 251
+
+
+@pytest.mark.parametrize("line", ["ferry -lamp", "-lamp -ferry", '"lamp 3?" src:chat'])
+def test_texts_scanned_by_several_processes_are_the_same(filled: Persona, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    index = opened(filled)
+    alone = numbers(index, line)
+    started: list[str] = []
+    monkeypatch.setattr(scanning, "SHARE", 2000)
+    monkeypatch.setattr(scanning.os, "sched_getaffinity", lambda pid: {0, 1, 2})
+    monkeypatch.setattr(scanning, "python", lambda module: started.append(module) or python(module))  # type: ignore[func-returns-value]
+    assert numbers(index, line) == alone
+    assert started
+    # A process that cannot do its part leaves it to this one.
+    monkeypatch.setattr(scanning, "python", lambda module: ["false"])
+    assert numbers(index, line) == alone
 
 
 @pytest.mark.parametrize("harm", ["gone", "no database", "cut", "middle", "other layout", "texts gone"])
