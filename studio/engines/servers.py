@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from studio.engines import keys, vllm_log
+from studio.engines import keys, starts, vllm_log
 from studio.errors import StudioError
 from studio.files import write_json
 from studio.jobs import lease, processes, queue
@@ -69,6 +69,10 @@ class Server(msgspec.Struct):
     """Highest rank of these."""
     cache_tokens: int = 0
     """Tokens of conversation it holds together, as it said when it was up; 0 if it did not."""
+    weights: str = ""
+    """vLLM: the folder it holds."""
+    budget: int = 0
+    """vLLM: bytes of the GPU that weights and adapters were reckoned to leave over; 0 on a processor."""
     filtered: bool = False
     """Whether it filters what it says (``filtering``). Its replies are not hers as she is: reviews and probes never use it."""
 
@@ -225,7 +229,10 @@ def wait_ready(server: Server, progress: Callable[[str], None] = lambda line: No
         if health == 200 and alive:
             server.state = "ready"
             if server.engine == "vllm":
-                server.cache_tokens = vllm_log.cache_tokens(tail(server))
+                log = tail(server)
+                server.cache_tokens = vllm_log.cache_tokens(log)
+                kind = "cuda" if server.budget else "cpu"
+                starts.learn(server.weights, kind, vllm_log.cache_bytes(log), server.cache_tokens, server.budget)
             write_json(server.path / "server.json", server)
             return server
         # vLLM says 503 when its engine has died; the embedded engine while it is loading.

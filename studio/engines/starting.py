@@ -124,6 +124,7 @@ def _start_vllm(
         ids = list(dict.fromkeys([*(c.id for c in members), root.id]))
         server = _launch(folder, "vllm", argv, vllm.variables(serving, folder, key), key, number, ids, planned.context, rules)
         server.root, server.lora_slots, server.lora_rank = root.id, planned.slots, planned.rank
+        server.weights, server.budget = root.path, planned.budget
         write_json(folder / "server.json", server)
         return server
 

@@ -18,6 +18,7 @@ import msgspec
 from studio.checkpoints.base import context_length, load_tokenizer, model_config, read_header
 from studio.checkpoints.store import Checkpoint
 from studio.checkpoints.templates import stop_ids, template_for
+from studio.engines import starts
 from studio.engines.environment import ServingEnvironment
 from studio.errors import StudioError
 from studio.files import write_atomic, write_json
@@ -117,6 +118,10 @@ class ServePlan(msgspec.Struct, frozen=True):
     """Bytes for conversations."""
     cache_tokens: int
     """Tokens these hold."""
+    budget: int = 0
+    """Bytes of the GPU that weights and adapters leave over; 0 on a CPU."""
+    learned: bool = False
+    """Whether an earlier start with these weights has said what a token takes."""
 
     def said(self) -> list[str]:
         """In words, a line each."""
@@ -124,7 +129,8 @@ class ServePlan(msgspec.Struct, frozen=True):
             f" (asked for {self.asked:,}: the memory holds no more)" if self.context < self.asked and self.cache_tokens <= self.context + 256 else ""
         )
         found = [
-            f"Length: {self.context:,} tokens{shorter}; conversations together: about {self.cache_tokens:,} tokens in {size(self.cache)}.",
+            f"Length: {self.context:,} tokens{shorter}; conversations together: about {self.cache_tokens:,} tokens in {size(self.cache)}"
+            + (", by what the last start said." if self.learned else "."),
             f"Memory: {size(self.weights)} weights" + (f", {self.share:.0%} of the GPU in all." if self.share is not None else ", on the processor."),
         ]
         if self.slots:
@@ -148,25 +154,34 @@ def plan(kind: str, root: Checkpoint, adapters: list[Checkpoint], context: int, 
     rank = lora_rank([*adapters, *readable]) if slots else 0
     heaviest = max((file.stat().st_size for a in (*adapters, *readable) for file in Path(a.path).glob("adapter_model.safetensors")), default=0)
     loras = slots * heaviest // 2  # saved in float32, held in 16 bits
-    each = _cache_bytes(config)
+    said = starts.last(root.path, kind)
+    each = said.each if said else _cache_bytes(config) * (2 if kind == "cpu" and not _in_16_bits(config) else 1)
     asked = min(context, own)
+    budget = 0
     if kind == "cpu":
         cache = KV_CACHE_GB * 1024**3
-        each *= 1 if config.get("quantization_config") or bf16_instructions() else 2
         granted = None
     else:
         memory = gpu_memory()
         if memory is None:
             return ServePlan(asked, context, None, slots, rank, whole, loras, 0, 0)
         granted = memory_share(memory, share)
-        cache = int(granted * memory.total) - whole - loras - WORKING_BYTES
+        budget = int(granted * memory.total) - whole - loras
+        working = said.working if said and said.working else WORKING_BYTES
+        cache = budget - working
         if cache < each * min(LEAST_CONTEXT, asked):
             raise StudioError(
-                f"{root.id} does not fit: its weights are {size(whole)}, vLLM works with about {size(WORKING_BYTES + loras)} more, and "
+                f"{root.id} does not fit: its weights are {size(whole)}, vLLM works with about {size(working + loras)} more, and "
                 f"{size(granted * memory.total)} of the GPU can be had; quantize it, stop what else uses the GPU, or use the embedded engine."
             )
-    tokens = cache // each
-    return ServePlan(min(asked, max(tokens // 256 * 256, 256)), context, granted, slots, rank, whole, loras, cache, tokens)
+    tokens = int(cache / each)
+    longest = min(asked, max(tokens // 256 * 256, 256))
+    return ServePlan(longest, context, granted, slots, rank, whole, loras, cache, tokens, budget, said is not None)
+
+
+def _in_16_bits(config: dict[str, Any]) -> bool:
+    """Whether vLLM computes in 16 bits on this processor."""
+    return bool(config.get("quantization_config")) or bf16_instructions()
 
 
 def _cache_bytes(config: dict[str, Any]) -> int:
@@ -229,7 +244,7 @@ def prepare(
         argv.append("--max-num-seqs=8")  # more "exceeds available Mamba cache blocks" on small cards
     if environment.kind == "cpu":
         argv.append("--enforce-eager")
-        if not config.get("quantization_config") and not bf16_instructions():
+        if not _in_16_bits(config):
             argv.append("--dtype=float32")
     elif planned.share is not None:
         argv.append(f"--gpu-memory-utilization={planned.share}")

@@ -103,3 +103,9 @@ def cache_tokens(log: str) -> int:
     """Tokens of conversation that a started server says it holds; 0 if it does not say."""
     found = re.findall(r"KV cache size: ([\d,]+) tokens", log)
     return int(found[-1].replace(",", "")) if found else 0
+
+
+def cache_bytes(log: str) -> int:
+    """Bytes it has for them, on a GPU or on a processor; 0 if it does not say."""
+    found = re.findall(r"Available KV cache memory: ([\d.]+) GiB|Explicitly set \(([\d.]+)/[\d.]+\) GiB for KV cache", log)
+    return int(float(found[-1][0] or found[-1][1]) * 1024**3) if found else 0

@@ -139,7 +139,7 @@ def test_an_adapter_leaves_and_comes_back(started: dict[str, Server], family: Pe
         hot.add(family, broken)
 
 
-async def test_it_counts_what_it_does(started: dict[str, Server]) -> None:
+async def test_it_counts_what_it_does(started: dict[str, Server], family: Persona) -> None:
     server = started["base"]
     before = metrics.read(server)
     await reply(server, "sft-2", Sampler(max_tokens=12, seed=1))
@@ -148,6 +148,8 @@ async def test_it_counts_what_it_does(started: dict[str, Server]) -> None:
     half, most = after.percentile(0.5), after.percentile(0.95)
     assert half is not None and most is not None and 0 < half <= most
     assert server.cache_tokens > 1024, "as it said when it was up"
+    planned = starting.plans(family, chosen(family, "base"), 1024)["base"]
+    assert planned.learned and planned.cache_tokens == pytest.approx(server.cache_tokens, rel=0.01), "the next plan goes by it"
 
 
 async def test_a_conversation_that_is_too_long_is_trimmed_or_refused(started: dict[str, Server]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from studio.engines import vllm
+from studio.engines import starts, vllm, vllm_log
 from studio.engines.environment import ServingEnvironment
 from studio.errors import StudioError
 from studio.persona.folder import Persona
@@ -99,3 +99,12 @@ def test_a_conversation_is_as_long_as_the_card_allows(family: Persona, monkeypat
     assert "the memory holds no more" in planned(1_600).said()[0] and "90% of the GPU" in planned(1_600).said()[1]
     with pytest.raises(StudioError, match=r"base does not fit: its weights are .*quantize it"):
         planned(900)
+    # It was up once and said: half as much for a token, and less beside. The next plan goes by that.
+    first = planned(1_600)
+    log = "INFO Available KV cache memory: 0.25 GiB\nINFO GPU KV cache size: 1,000 tokens, Maximum concurrency for 100 tokens per request: 1x\n"
+    assert (vllm_log.cache_bytes(log), vllm_log.cache_tokens(log)) == (2**28, 1000)
+    starts.learn(root.path, "cuda", each * 800, 1_600, first.budget)
+    assert planned(1_600).learned and planned(1_600).cache_tokens == pytest.approx(1_600, rel=0.02)
+    assert planned(6_400).cache_tokens == pytest.approx(2 * (6_400 - 1_600) + 1_600, rel=0.02)
+    assert vllm.plan("cpu", root, [], 8192).learned is False, "another kind of machine"
+    (starts.home() / "starts.json").unlink()
