@@ -15,7 +15,6 @@ from studio.files import write_atomic
 from studio.persona.folder import Persona
 
 if TYPE_CHECKING:
-    from studio.checkpoints.export import Tried
     from studio.persona.cards import Card
 
 
@@ -114,62 +113,17 @@ def chats(arguments: Namespace, persona: Persona) -> None:
 
 
 def export(arguments: Namespace, persona: Persona) -> None:
-    """``hf``: a folder that transformers, vLLM and the rest open. ``sillytavern``: the card and the presets to talk to it as it was trained."""
+    from studio.checkpoints.leaving import leave, said
     from studio.checkpoints.store import get_checkpoint
-    from studio.sillytavern.bundle import write_bundle
 
+    form = arguments.recipe or {"gguf": f"gguf {arguments.type}", "hf": "adapter" if arguments.adapter else "hf"}.get(arguments.format, "sillytavern")
     checkpoint = get_checkpoint(persona, arguments.checkpoint)
-    to = Path(arguments.to)
-    if arguments.recipe:
-        from studio.checkpoints.elsewhere import export_recipe
-
-        files = export_recipe(persona, checkpoint, arguments.recipe, to)
-        output.json({"files": [str(path) for path in files]}) if arguments.json else output.say(f"Written: {', '.join(map(str, files))}")
-        return
-    if arguments.format == "gguf":
-        from studio.checkpoints.export import export_gguf
-
-        output.progress(f"llama.cpp converts {checkpoint.id} to {arguments.type} …")
-        files, tried = export_gguf(persona, checkpoint, to, arguments.type, arguments.untried)
-        if arguments.json:
-            output.json({"files": [str(path) for path in files], "tried": tried})
-            return
-        output.say(f"Written: {', '.join(map(str, files))}")
-        if tried:
-            output.say(_answered(tried))
-        elif not arguments.untried:
-            output.say("It was not tried: llama-server, which is part of a built llama.cpp, is not found here.")
-        output.say(
-            f"Into Ollama: cd {files[0].parent} && ollama create {persona.root.name.lower()} -f Modelfile"
-            if len(files) > 1
-            else "Its chat template has no translation for Ollama; llama.cpp reads it from the file itself."
-        )
-        return
-    if arguments.format == "hf":
-        from studio.checkpoints.export import export_folder, try_folder
-
-        if not arguments.untried:
-            output.progress(f"Copying {checkpoint.id}, then it is loaded once and asked one question …")
-        path, answered = export_folder(persona, checkpoint, to, arguments.adapter, None if arguments.untried else try_folder(persona))
-        if arguments.json:
-            output.json({"files": [str(file) for file in sorted(path.iterdir())], "tried": answered})
-            return
-        output.say(f"Written: {path}")
-        if answered:
-            output.say(_answered(answered))
-        return
-    written = write_bundle(persona, checkpoint, to)
+    left = leave(persona, checkpoint, form, Path(arguments.to).expanduser(), arguments.untried, output.progress)
     if arguments.json:
-        output.json({"files": [str(path) for path in written]})
+        output.json({"files": [str(path) for path in left.files], "tried": left.tried})
         return
-    output.say(f"Written: {', '.join(map(str, written))}")
-    output.say(f"Serve it:        studio serve {checkpoint.id} --engine vllm   (it prints the address and where the key is)")
-    output.say("In SillyTavern:  API Text Completion, type vLLM, that address without /v1, and the key;")
-    output.say(f"                 Advanced Formatting > Master Import > {written[0].name}; Instruct Mode on; import card.png as the character.")
-
-
-def _answered(tried: Tried) -> str:
-    return f"Asked “{tried.prompt}” it answers: {tried.reply or '(nothing readable)'}"
+    for line in said(left):
+        output.say(line)
 
 
 def external(arguments: Namespace, persona: Persona) -> None:

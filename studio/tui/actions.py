@@ -223,6 +223,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("checkpoints", "merge", "m", "merge", "Make one of the marked checkpoints, or fold the selected adapter into its weights."),
     Action("checkpoints", "best", "o", "", "Which is best by a number: validation loss, gap, lore questions, surprise, recited, blind votes."),
     Action("checkpoints", "salvage", "a", "salvage", "Merges that may save failed checkpoints: queued, then heard beside their parents."),
+    Action("checkpoints", "export", "x", "export", "Write it as other programs take it: a model folder, GGUF, SillyTavern, another trainer's files."),
     Action("checkpoints", "delete", "d", "delete", "Delete a checkpoint that nothing was made from.", dangerous=True),
     Action("chooser", "mark", "space", "mark", "Mark a checkpoint for the review: two to eight."),
     Action("chooser", "begin", "enter", "begin", "Begin a blind review of the marked checkpoints."),

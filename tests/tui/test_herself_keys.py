@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from studio.checkpoints import herself
-from studio.checkpoints.store import add_metrics, read_checkpoint
+from studio.checkpoints.store import add_metrics, read_checkpoint, write_card
 from studio.jobs import control
 from studio.persona.folder import Persona
-from studio.recipes.files import from_toml
-from studio.recipes.schema import Merge
+from studio.recipes.files import from_toml, to_toml
+from studio.recipes.schema import Cpt, Merge
 from studio.tui.app import StudioApp
 from studio.tui.review.screen import ReviewScreen
 
@@ -94,3 +96,26 @@ async def test_how_much_of_each_goes_into_a_merge_is_set_by_arrows(persona: Pers
     recipe = from_toml("merge", control.run(persona, "merge-2").recipe_text)
     assert isinstance(recipe, Merge) and recipe.method == "ties" and recipe.checkpoints == ["cpt-1-e1", "cpt-1-e2"]
     assert (recipe.weights, recipe.late, recipe.density) == ([0.25, 0.5], [0.35, 0.5], 0.4)
+
+
+@pytest.mark.usefixtures("no_dispatcher")
+async def test_a_checkpoint_leaves_the_house_by_a_key(persona: Persona, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("LLAMA_CPP", raising=False)
+    card = read_checkpoint(persona.checkpoints / "cpt-1-e1")
+    card.recipe, card.snapshot = to_toml(Cpt(length=777)), "s1"
+    write_card(Path(card.path), card)
+    (persona.snapshots / "s1").mkdir(parents=True)
+    (persona.snapshots / "s1" / "train.jsonl").write_text('{"text": "Lore."}\n')
+    app = StudioApp(persona)
+    async with app.run_test(size=(160, 40)) as pilot:
+        await settled(pilot)
+        await press(pilot, "5", "down", "x", "down")
+        text = screen_text(app)
+        assert "Write cpt-1-e1 for other programs" in text and "axolotl" in text
+        assert "GGUF is written by llama.cpp, which is not found here" in text, "why this one cannot be had is said before it is chosen"
+        await press(pilot, "enter")
+        assert "Write cpt-1-e1 for other programs" in screen_text(app), "and it is not taken"
+        await press(pilot, "end", "enter", "enter")
+        assert "cpt-1-e1 as llamafactory" in screen_text(app) and "Written: " in screen_text(app)
+    assert "cutoff_len: 777" in (tmp_path / f"{persona.root.name}-cpt-1-e1-llamafactory" / "llamafactory.yaml").read_text()

@@ -16,8 +16,8 @@ from studio.jobs.runs import Run
 from studio.text import size
 from studio.tui.actions import bindings_of
 from studio.tui.base import StudioScreen
-from studio.tui.dialogs import Choice, Choose, Confirm
-from studio.tui.look import content, short_path
+from studio.tui.dialogs import Ask, Choice, Choose, Confirm
+from studio.tui.look import Line, content, short_path
 from studio.tui.pulse import Pulse
 from studio.tui.screens.marks import COLUMNS, card_lines, herself_lines, toggle, tree_rows
 from studio.tui.screens.merging import AskShares, Shares
@@ -276,6 +276,33 @@ class CheckpointsScreen(TreeScreen):
             self.app.push_screen(Choose("Failed neighbours that may be worth more together. Merge which?", choices, width=34), chosen)
 
         self.in_background(lambda: salvage.suggest(persona), shown)
+
+    def action_export(self) -> None:
+        c, persona = self.selected(), self.persona
+        if self.refused("export") or c is None:
+            return
+        from studio.checkpoints.leaving import forms, leave, said
+
+        def written(form: str) -> None:
+            name = f"{persona.root.name}-{c.id}-{form.replace(' ', '-')}"
+
+            def named(to: str | None) -> None:
+                if to:
+                    tell, place = self.news(self.say), Path(to).expanduser()
+                    title = [(f"{c.id} as {form}", "strong")]
+                    self.in_background(lambda: said(leave(persona, c, form, place, tell=tell)), lambda lines: self._left(title, lines))
+
+            self.app.push_screen(Ask("Into which new folder?", f"~/{name}", paths=True), named)
+
+        def chosen(form: str | None) -> None:
+            if form:
+                written(form)
+
+        choices = [Choice(form, form, words, why) for form, words, why in forms(c)]
+        self.app.push_screen(Choose(f"Write {c.id} for other programs. As what?", choices, width=16), chosen)
+
+    def _left(self, title: Line, lines: list[str]) -> None:
+        self.app.push_screen(ReaderScreen(title, lambda: list(lines), file=None))
 
     def action_serve(self) -> None:
         c = self.selected()
