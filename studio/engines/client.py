@@ -165,12 +165,14 @@ def _decoded(server: Server, data: bytes) -> dict[str, Any]:
 
 
 async def _lines(answer: httpx.Response) -> AsyncIterator[bytes]:
-    """The whole lines of an answer as they come, ended by a line feed alone: httpx's own end at U+0085 and U+2028 too, which a model may say."""
+    """The lines of an answer as they come, ended by a line feed alone: httpx's own end at U+0085 and U+2028 too, which a model may say."""
     rest = b""
     async for piece in answer.aiter_bytes():
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             yield line
+    if rest:
+        yield rest
 
 
 async def stream_chat(server: Server, model: str, messages: Sequence[Message], sampler: Sampler | None = None) -> AsyncIterator[Delta]:

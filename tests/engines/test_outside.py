@@ -81,6 +81,21 @@ async def test_what_other_readers_take_for_the_end_of_a_line_is_text(
 
 
 @pytest.mark.parametrize("endpoint", ["vllm"], indirect=True)
+async def test_a_last_line_without_its_end_is_read(endpoint: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
+    last = b'data: {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}'
+    monkeypatch.setattr(Endpoint, "do_POST", lambda self: self._answer(last))
+    there = servers.external(endpoint[0], {"m": "m"})
+    assert [d.text async for d in client.stream_chat(there, "m", [{"role": "user", "content": "x"}])] == ["Hi"]
+
+
+@pytest.mark.parametrize(("endpoint", "aside"), [("library", ["min p"]), ("llamacpp", []), ("vllm", []), ("", [])], indirect=["endpoint"])
+async def test_what_an_endpoint_leaves_aside_is_known_before_it_is_asked(endpoint: tuple[str, list[dict[str, Any]]], aside: list[str]) -> None:
+    there = servers.external(endpoint[0], {"m": "m"})
+    assert await client.left_aside(there, Sampler(min_p=0.1, temperature=2.0)) == aside and not endpoint[1]
+    assert await client.left_aside(there) == (["top k", "min p", "repetition penalty"] if aside else [])
+
+
+@pytest.mark.parametrize("endpoint", ["vllm"], indirect=True)
 async def test_an_answer_that_is_no_json_is_one_sentence(endpoint: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Endpoint, "do_POST", lambda self: self._answer(b"data: [1, 2\n\n"))
     there = servers.external(endpoint[0], {"m": "m"})
