@@ -12,8 +12,11 @@ from pathlib import Path
 
 from studio.errors import StudioError
 from studio.files import write_json
+from studio.imports import without_bitsandbytes
 from studio.jobs.ending import read_result
 from studio.jobs.runs import Run, read_run
+from studio.recipes.files import from_toml
+from studio.recipes.schema import Ahead, Cpt, Herself, Merge, Preference, Serve, Sft
 from studio.stages import together
 from studio.stages.sentences import is_lost_peer, is_out_of_memory, sentence
 from studio.stages.stopping import LOST_PEER, STOPPED, Stopped, StopWish
@@ -44,10 +47,14 @@ def prepare_process() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def of_few_bits(run: Run) -> bool:
+    """Whether the run has weights or an optimizer of 4 or 8 bits, or a paged one: bitsandbytes' business."""
+    recipe = from_toml(run.inputs.stage, run.recipe_text, str(run.path / "recipe.toml"))
+    return getattr(recipe, "method", "") == "qlora" or getattr(recipe, "optimizer", "auto") not in ("auto", "adamw", "adafactor")
+
+
 def work(run: Run, story: Story, wish: StopWish) -> int:
     """Run the stage; returns the exit code. Raises whatever goes wrong."""
-    from studio.recipes.files import from_toml
-    from studio.recipes.schema import Ahead, Cpt, Herself, Merge, Preference, Serve, Sft
     from studio.stages.checkpoint import all_made, made, planned_ids
 
     recipe = from_toml(run.inputs.stage, run.recipe_text, str(run.path / "recipe.toml"))
@@ -134,8 +141,6 @@ def advised(run: Run, error: BaseException) -> BaseException:
     try:
         from studio import planning
         from studio.forecast import memory_there, on_gpu
-        from studio.recipes.files import from_toml
-        from studio.recipes.schema import Cpt, Preference, Sft
 
         recipe = from_toml(run.inputs.stage, run.recipe_text)
         if not isinstance(recipe, Cpt | Sft | Preference):
@@ -176,7 +181,8 @@ def fail(path: Path, error: BaseException) -> int:
     return 1
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], alone: bool = False) -> int:
+    """Do a run folder's stage; the exit code. ``alone``: this process does nothing else before or after."""
     if len(arguments) != 1:
         print("usage: python -m studio.stages RUN_FOLDER", file=sys.stderr)
         return 2
@@ -191,6 +197,8 @@ def main(arguments: list[str]) -> int:
         return 1
     story = Story(path, wish)
     try:
+        if alone and not of_few_bits(run):
+            without_bitsandbytes()
         if together.processes() == 1:  # of several, one may have written its own already
             (path / "result.json").unlink(missing_ok=True)
         return work(run, story, wish)
@@ -203,7 +211,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
+    code = main(sys.argv[1:], alone=True)
     sys.stdout.flush()
     sys.stderr.flush()
     # Past this point only library clean-up could change the exit code (a second SIGTERM, threads of torch).

@@ -119,13 +119,15 @@ def plot(curves: Curves, width: int, height: int) -> list[list[Span]]:
     low, high = min(guides), max(guides)
     raw = sorted(loss for _, loss in curves.train)
     if raw:
-        low, high = min(low, raw[len(raw) // 50]), max(high, raw[-1 - len(raw) // 50])
+        # One odd step, or one in fifty, does not press all others flat: it lies on the edge.
+        odd = max(len(raw) // 50, int(len(raw) >= 12))
+        low, high = min(low, raw[odd]), max(high, raw[-1 - odd])
     margin = (high - low) * 0.04 or max(abs(high) * 0.05, 0.01)
     low, high = low - margin, high + margin
     canvas = Canvas(columns, rows)
 
     def place(point: Point) -> tuple[int, int]:
-        return round(point[0] / span * (2 * columns - 1)), round((high - point[1]) / (high - low) * (4 * rows - 1))
+        return round(point[0] / span * (2 * columns - 1)), round((high - min(max(point[1], low), high)) / (high - low) * (4 * rows - 1))
 
     for point in thinned(curves.train, 2 * columns, span):
         canvas.dot(*place(point), "muted")

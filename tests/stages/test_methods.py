@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 
 from studio.checkpoints.store import read_checkpoint
 from studio.checkpoints.templates import template_for
+from studio.jobs.runs import read_run
 from studio.recipes.schema import Cpt, Dpo, Sft
 from studio.stages import data
+from studio.stages.__main__ import of_few_bits
 from studio.stages.model import load_adapter, load_model, load_transformers_tokenizer
 from studio.stages.preparing import token_cost
 
@@ -111,3 +113,10 @@ def test_lore_into_an_adapter_and_on_from_it(make_run: MakeRun, pocket: Path) ->
     start = load_adapter(load_model(pocket, "float32", "sdpa", trust=False), str(folder), trainable=False).eval()
     assert events(chained, "eval")[0]["val_loss"] == pytest.approx(loss_by_hand(start, rows), rel=1e-4)
     assert read_checkpoint(folder.with_name("sft-2-e1")).kind == "full"
+
+
+def test_bitsandbytes_is_left_out_where_nothing_has_few_bits(make_run: MakeRun) -> None:
+    wanted = [{"method": "qlora"}, {"optimizer": "adamw-8bit"}, {"optimizer": "paged-adamw"}]
+    assert all(of_few_bits(read_run(make_run("sft", f"sft-{n}", **settings))) for n, settings in enumerate(wanted))
+    plain = [make_run("sft", "sft-8"), make_run("cpt", optimizer="adafactor"), make_run("quantize"), make_run("merge", checkpoints=["a"])]
+    assert not any(of_few_bits(read_run(run)) for run in plain)

@@ -29,6 +29,7 @@ from studio.engines.embedded import protocol
 from studio.engines.embedded.protocol import ChatRequest, CompletionRequest, RefusedError, TokenizeRequest
 from studio.engines.filtered import VARIABLE, Filtered
 from studio.errors import StudioError
+from studio.imports import without_bitsandbytes
 
 if TYPE_CHECKING:
     from studio.engines.embedded.models import Library, Weights
@@ -308,6 +309,7 @@ def build_app(engine: Engine, plan: Path, failed: Callable[[str], None]) -> Star
 
 def main(folder: Path) -> None:
     os.umask(0o077)
+    without_bitsandbytes()
     key = os.environ.pop("STUDIO_API_KEY", "")
     if not key:
         sys.exit("ERROR: STUDIO_API_KEY is not set: the engine does not serve without a key.")
