@@ -129,7 +129,10 @@ def _clean(arguments: Namespace, persona: Persona) -> None:
     if not arguments.apply:
         output.say("Nothing was changed; do it with --apply.")
         return
-    output.say("Taken back with: studio dialogue undo. The originals in sources/ and the steps to undo still hold the old words.")
+    if not done:
+        return
+    old = " The originals in sources/ and the steps to undo still hold the old words." if made.texts else ""
+    output.say(f"Taken back with: studio dialogue undo.{old}")
     if arguments.pseudonyms and made.replaced:
         output.say(f"Who is who stands in {pseudonyms_path(persona)}.")
 
