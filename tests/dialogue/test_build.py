@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from studio.cli.main import main
 from studio.dialogue.build import build
 from studio.dialogue.editing import Editor
 from studio.dialogue.formats import Message
@@ -18,7 +19,7 @@ from studio.files import read_lines
 from studio.near import pairs
 from studio.persona.folder import Persona, create
 from studio.shards import append_rows
-from studio.snapshots import Snapshot, read_snapshot
+from studio.snapshots import Snapshot, all_snapshots, card_of, find_snapshot, read_snapshot
 
 WORDS = "lamp ferry dusk keeper book quiet storm kettle tea water stone bridge letter window goose kite ledger umbrella plum bell glove coat"
 
@@ -163,3 +164,19 @@ def test_the_plan_of_a_persona_is_followed_and_a_wrong_one_named(mixed: Persona)
     with pytest.raises(StudioError, match=r"dialogue\.toml is no plan"):
         build(mixed)
     assert msgspec.json.decode((mixed.snapshots / snapshot.id / "snapshot.json").read_bytes())["kind"] == "dialogue"
+
+
+def test_an_older_snapshot_and_its_card_are_found_by_a_part_of_its_name(mixed: Persona, capsys: pytest.CaptureFixture[str]) -> None:
+    older, newer = build(mixed, split="rows"), build(mixed, split="source")
+    assert [one.id for one in all_snapshots(mixed, "dialogue")] == [older.id, newer.id]
+    assert find_snapshot(mixed, older.id.partition("-")[2][:8]) == older
+    assert main(["-p", str(mixed.root), "snapshots", older.id[:-2]]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"# Dialogue of Wen: {older.id}\n") and "drawn by chance" in shown
+    (mixed.snapshots / older.id / "card.md").unlink()
+    assert card_of(mixed, older) == ""
+    assert main(["-p", str(mixed.root), "snapshots", older.id]) == 0
+    assert "rows to train on" in capsys.readouterr().out
+    for wrong in ("dialogue-", "lore-0"):
+        with pytest.raises(StudioError, match="see them with: studio snapshots"):
+            find_snapshot(mixed, wrong)
