@@ -19,7 +19,7 @@ from studio.recipes.files import resolve
 
 
 def start(persona: Persona, epochs: float = 1) -> Run:
-    small = [f"epochs={epochs}", "length=64", "batch=4", "evals_per_epoch=1", "learning_rate=1e-3", "gradient_checkpointing=false"]
+    small = [f"epochs={epochs}", "length=64", "batch=8", "evals_per_epoch=1", "learning_rate=1e-3", "gradient_checkpointing=false", "probes=0"]
     return launch.start(persona, "cpt", resolve(persona, "cpt", settings=small))
 
 

@@ -142,7 +142,15 @@ def test_one_command_from_the_lore_to_a_server_across_a_restart(trained: Persona
     persona = talkative(trained, tmp_path)
     machine = Machine.around(home(), persona)
     training = ["epochs=1", "length=64", "batch=8", "evals_per_epoch=1", "learning_rate=1e-3", "gradient_checkpointing=false", "probes=0"]
-    small = [*training, *(f"sft.{value}" for value in training), "sft.batch=2", "sft.saves_per_epoch=4", "sft.rank=4", "quantize.scheme=int4-rtn"]
+    small = [
+        *training,
+        *(f"sft.{value}" for value in training),
+        "sft.batch=2",
+        "sft.saves_per_epoch=4",
+        "sft.rank=4",
+        "quantize.scheme=int4-rtn",
+        "quantize.check_tokens=64",
+    ]
     then = [word for stage in ("sft", "merge", "quantize", "serve") for word in ("--then", stage)]
     assert studio(["-p", str(persona.root), "train", "cpt", *then, *(word for value in small for word in ("--set", value))]) == 0
     runs = control.runs(persona)

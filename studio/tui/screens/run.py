@@ -125,8 +125,8 @@ def event_line(event: dict[str, Any]) -> Line:
     return line
 
 
-def numbers(told: Told, run: Run) -> list[Span]:
-    """Losses, gap, speed, step size, remaining time, memory: only what was measured."""
+def numbers(told: Told, run: Run, width: int = 160) -> list[Span]:
+    """Losses, gap, speed, step size, remaining time, memory: only what was measured. Closer together on a narrow screen."""
     parts: list[list[Span]] = []
     if told.train:
         parts.append([("train ", "muted"), (f"{smoothed(told.train[-200:])[-1][1]:.3f}", "strong")])
@@ -151,7 +151,7 @@ def numbers(told: Told, run: Run) -> list[Span]:
         parts.append([("memory ", "muted"), (size(told.peak), "plain")])
     line: list[Span] = []
     for part in parts:
-        line += [*part, ("   ", "plain")]
+        line += [*part, ("   " if width >= 100 else "  ", "plain")]
     return line or [("Nothing measured yet.", "muted")]
 
 
@@ -247,7 +247,7 @@ class RunScreen(RunActions):
             (f"   {took(run, time.time())}", "muted"),
         ]
         self.query_one("#head", Static).update(content(head))
-        self.query_one("#numbers", Static).update(content(numbers(told, run)))
+        self.query_one("#numbers", Static).update(content(numbers(told, run, self.size.width)))
         self.query_one("#reading", Static).update(content(gravest(told.findings)))
         self.query_one(Chart).show(told.curves())
         below: Line = [("log", "strong"), ("   l: events", "muted")] if self.log_shown else [("events", "strong"), ("   l: log", "muted")]

@@ -16,7 +16,7 @@ from studio.jobs import executors
 from studio.jobs.runs import Run
 from studio.recipes.files import explained, resolve
 from studio.recipes.schema import Cpt, Preference, Recipe, Sft
-from studio.text import size
+from studio.text import count, size
 from studio.tui.actions import bindings_of
 from studio.tui.base import StudioScreen
 from studio.tui.dialogs import Ask, Choice, Choose
@@ -41,16 +41,16 @@ def plan_lines(planned: forecast.Plan) -> list[Line]:
     """The plan in three lines of numbers, then its warnings."""
 
     def known(value: int | None, what: str) -> str:
-        return f"{value:,} {what}" if value is not None else f"{what} unknown"
+        return count(value, what) if value is not None else f"{what}s unknown"
 
     reads: list[Span] = [
         ("reads   ", "muted"),
         (planned.snapshot or "nothing", "plain"),
-        (f"  {planned.rows:,} rows, {known(planned.tokens, 'tokens')}", "plain"),
+        (f"  {count(planned.rows, 'row')}, {known(planned.tokens, 'token')}", "plain"),
     ]
-    does: list[Span] = [("does    ", "muted"), (known(planned.steps, "steps"), "strong")]
+    does: list[Span] = [("does    ", "muted"), (known(planned.steps, "step"), "strong")]
     if planned.sequences is not None:
-        does.append((f"  {planned.sequences:,} sequences an epoch", "plain"))
+        does.append((f"  {count(planned.sequences, 'sequence')} an epoch", "plain"))
     if planned.trainable:
         does.append((f"  trains {_millions(planned.trainable)} of {_millions(planned.parameters)} parameters", "plain"))
     parts = ", ".join(f"{name} {size(value)}" for name, value in planned.memory.items() if name != "total")
