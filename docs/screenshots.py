@@ -1,7 +1,5 @@
 """The README's pictures, taken from the real app over a persona: ``python docs/screenshots.py PERSONA [CKPT CKPT [PROMPT]]``.
 
-``python docs/screenshots.py PERSONA material`` takes those of its lore and dialogue.
-
 Without checkpoints the newest review goes on: a round that was written ahead and waits for its vote is the picture. Else the review is
 asked for real on the embedded engine. Nothing on the pictures is made up.
 """
@@ -59,34 +57,8 @@ async def train(root: Path) -> None:
         (HERE / "train.svg").write_text(app.export_screenshot(title="persona studio"), encoding="utf-8")
 
 
-async def material(root: Path) -> None:
-    """Lore with what was mended in it, and a conversation as the model sees it."""
-    app = StudioApp(open_persona(root))
-    async with app.run_test(size=SIZE) as pilot:
-
-        def shows(text: str) -> bool:
-            return text in app.export_screenshot().replace("&#160;", " ")
-
-        async def taken(name: str) -> None:
-            await pilot.pause(1)
-            (HERE / f"{name}.svg").write_text(app.export_screenshot(title="persona studio"), encoding="utf-8")
-
-        await pilot.press("2")
-        await until(pilot, lambda: shows(" %") and not shows("Counting"))
-        await taken("lore")
-        await pilot.press("3")
-        await until(pilot, lambda: shows(".jsonl") or shows("✗") or shows("⚑") or shows(" en "))
-        await pilot.press("enter")
-        await until(pilot, lambda: shows("as model"))
-        await pilot.press("p")
-        await taken("dialogue")
-
-
 def main() -> None:
     root, checkpoints = Path(sys.argv[1]), sys.argv[2:4]
-    if checkpoints == ["material"]:
-        asyncio.run(material(root))
-        return
     prompt = sys.argv[4] if len(sys.argv) > 4 else PROMPT
     try:
         asyncio.run(review(root, checkpoints, prompt))

@@ -130,7 +130,7 @@ def main() -> None:
         print("## From files to snapshots\n")
         with tempfile.TemporaryDirectory() as place:
             walk(Path(place), *map(Path, sys.argv[1:3]))
-        print("The same in the app (`python docs/screenshots.py PERSONA material`):\n\n![Lore](lore.svg)\n\n![As the model sees it](dialogue.svg)")
+        print("The same by keyboard, in pictures: [walk.md](walk.md).")
 
 
 if __name__ == "__main__":
