@@ -119,9 +119,8 @@ def main() -> None:
     print("Every record read is in a kept row or dropped under a reason: *read = in rows + dropped*.\n")
     with tempfile.TemporaryDirectory() as place:
         table(("file or folder", "taken for", "read", "in rows", "rows", "pairs", "dropped, by reason"), importers(Path(place)))
-    print(
-        "## Near duplicates\n\n1,600 texts, half of them copied with up to an eighth of their words changed; the truth is the exact Jaccard index.\n"
-    )
+    print("## Near duplicates\n")
+    print("1,600 texts, and copies of half of them with up to an eighth of their words changed; the truth is the exact Jaccard index.\n")
     table(("script", "likeness", "planted", "recall", "found", "precision"), copies())
     print("## Personal data\n")
     print(f"Planted in sentences, and {len(privacy.FINE)} texts full of numbers, versions and reserved examples that are nobody's.\n")
