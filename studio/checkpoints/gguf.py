@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import shutil
 import struct
@@ -96,6 +97,13 @@ def _run(command: list[str]) -> None:
     except OSError as error:
         raise StudioError(f"{command[0]} could not be started: {error.strerror}.") from error
     if done.returncode:
+        if missing := re.search(r"No module named '([\w.]+)'", done.stderr):
+            raise StudioError(f"llama.cpp's converter wants the Python package {missing[1]}, which is not installed: pip install {missing[1]}")
+        if "pre-tokenizer was not recognized" in done.stderr:
+            raise StudioError(
+                "llama.cpp knows a tokenizer by its fingerprint and does not know this one (the pocket base's never is; a Gemma needs its "
+                "tokenizer.model beside it, which studio fetch brings)."
+            )
         said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         raise StudioError(f"llama.cpp could not convert it ({one_line(said[-1])[:300] if said else f'exit code {done.returncode}'}).")
 

@@ -161,6 +161,13 @@ def test_gguf_is_written_by_llama_cpp_or_not_at_all(persona: Persona, base: Path
     )
     with pytest.raises(StudioError, match=r"could not convert it \(Model Foo is not supported\)"):
         export_gguf(persona, checkpoint, tmp_path / "out", "q8_0")
+    for cause, told in (
+        ("ModuleNotFoundError: No module named 'sentencepiece'", "pip install sentencepiece"),
+        ("NotImplementedError: BPE pre-tokenizer was not recognized - update get_vocab_base_pre()", "knows a tokenizer by its fingerprint"),
+    ):
+        converter(tmp_path / "llama", f"import sys; sys.exit({cause!r})")
+        with pytest.raises(StudioError, match=told):
+            export_gguf(persona, checkpoint, tmp_path / "out", "q8_0")
     with pytest.raises(StudioError, match="q4_k_m needs llama-quantize"):
         export_gguf(persona, checkpoint, tmp_path / "out", "q4_k_m")
     header = struct.pack("<4sIQQ", b"GGUF", 3, 7, 0)
