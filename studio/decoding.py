@@ -100,17 +100,3 @@ def keep_original(sources: Path, path: Path, raw: bytes) -> str:
     if not (sources / name).exists():
         write_atomic(sources / name, raw, mode=0o400)
     return name
-
-
-def walk(paths: list[Path]) -> list[Path]:
-    """The files named, and all files below the folders named, sorted; hidden ones and links are left out below folders."""
-    found: list[Path] = []
-    for path in paths:
-        path = path.expanduser()
-        if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.is_file() and not p.is_symlink() and not p.name.startswith("."))
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise StudioError(f"{path} does not exist; nothing was added.")
-    return found

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from studio.errors import StudioError
+from studio.folders import below, readable
 from studio.lore.readers import LARGEST, Unreadable
 from studio.zips import content, opened, problem
 
@@ -56,23 +55,20 @@ class Gathering:
         refused: list[Refused] = []
         for path in (path.expanduser() for path in paths):
             if path.is_dir():
-                for below in _below(path, refused):
-                    folders = below.parent.relative_to(path).parts
-                    named = (path.name, *folders) if path.name else folders
-                    self._take(below, named, found, refused)
+                for file in below(path, lambda place, reason, sentence: refused.append(Refused(readable(place), reason, sentence))):
+                    folders = file.parent.relative_to(path).parts
+                    self._take(file, (path.name, *folders) if path.name else folders, found, refused)
             elif path.exists():
-                self._take(path, (), found, refused, named=True)
+                self._take(path, (), found, refused)
             else:
                 raise StudioError(f"{path} does not exist; nothing was added.")
             if len(found) > MOST_FILES:
                 raise StudioError(f"{path} holds more than {MOST_FILES:,} files; add it in parts. Nothing was added.")
         return found, refused
 
-    def _take(self, path: Path, folders: tuple[str, ...], found: list[Found], refused: list[Refused], named: bool = False) -> None:
+    def _take(self, path: Path, folders: tuple[str, ...], found: list[Found], refused: list[Refused]) -> None:
         shown = readable(path)
-        if path.is_symlink() and not named:
-            refused.append(Refused(shown, "a link", "it is a link, which is not followed below a folder; name the file itself"))
-        elif not path.is_file():
+        if not path.is_file():
             refused.append(Refused(shown, "no file", "it is no plain file"))
         elif path.suffix.lower() == ".zip":
             self._take_archive(path, found, refused)
@@ -109,26 +105,3 @@ class Gathering:
             return file.path.read_bytes()
         except OSError as error:
             raise Unreadable("cannot be opened", f"it cannot be read ({error.strerror}); check its permissions") from error
-
-
-def readable(path: Path) -> str:
-    """A path as it can be said and stored: names on disk need not be Unicode."""
-    return str(path).encode("utf-8", "replace").decode()
-
-
-def _below(folder: Path, refused: list[Refused]) -> Iterator[Path]:
-    """Files below a folder, sorted, links as they are; hidden files and folders are left out."""
-
-    def closed(error: OSError) -> None:
-        place = readable(Path(str(error.filename)))
-        refused.append(Refused(place, "cannot be opened", f"the folder cannot be read ({error.strerror}); check its permissions"))
-
-    for place, folders, names in os.walk(folder, onerror=closed):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in [*folders]:
-            if (link := Path(place) / name).is_symlink():
-                folders.remove(name)
-                yield link
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(place) / name

@@ -14,9 +14,10 @@ import msgspec
 from studio.decoding import keep_original
 from studio.errors import StudioError
 from studio.files import append_line, read_lines, sha256_bytes, sha256_file, write_atomic
+from studio.folders import readable
 from studio.lore.cleaning import STEPS, clean
 from studio.lore.draft import Change, Cleaned
-from studio.lore.gathering import Found, Gathering, readable
+from studio.lore.gathering import Found, Gathering
 from studio.lore.names import lore_name, sayable
 from studio.lore.readers import APART, MARKDOWN, Reading, Unreadable, read_here, reader_of
 from studio.lore.readers.apart import Apart

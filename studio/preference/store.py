@@ -11,10 +11,11 @@ from typing import ClassVar
 
 import msgspec
 
-from studio.decoding import keep_original, walk
+from studio.decoding import keep_original
 from studio.dialogue.formats import Message
 from studio.errors import StudioError, UsageError
 from studio.files import append_line, read_lines, sha256_bytes
+from studio.folders import plain_files
 from studio.persona.folder import Persona
 from studio.reports import AddReport, Fault
 from studio.shards import append_rows, read_rows, remove_rows
@@ -158,7 +159,7 @@ def add(persona: Persona, paths: list[Path], asked: str = "") -> AddReport:
     with persona.exclusive():
         present = {row.id for row in rows(persona)}
         new: list[Pair] = []
-        for path in walk(paths):
+        for path in plain_files(paths):
             report.files.append(str(path))
             if path.suffix.lower() not in (".jsonl", ".json"):
                 report.read += 1

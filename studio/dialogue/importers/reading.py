@@ -7,11 +7,12 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from studio.decoding import UndecodableText, Unreadable, walk
+from studio.decoding import UndecodableText, Unreadable
 from studio.dialogue.importers.base import Asked, ImportReport, Intake, Taken
 from studio.dialogue.importers.files import File
 from studio.dialogue.importers.registry import NAMES, ROWS, Format, by_name, detect
 from studio.errors import StudioError
+from studio.folders import plain_files, readable
 from studio.progress import Progress, quiet
 from studio.text import one_line
 from studio.zips import Limits, content, opened
@@ -72,7 +73,8 @@ def take(paths: list[Path], asked: Asked, roles: dict[str, str], progress: Progr
     """Everything in these files, and the original of each part of the report (None where it was not read)."""
     taken = Taken(ImportReport())
     originals: list[Original | None] = []
-    files = walk(paths)
+    files = plain_files(paths, lambda path, reason, sentence: _refuse(taken, readable(path), reason, sentence))
+    originals += [None] * len(taken.report.parts)
     telling = _Telling(files, progress)
     for path in files:
         for file in _files(path, taken):

@@ -97,3 +97,18 @@ def test_where_there_is_nothing_that_is_said(mira: Persona, tmp_path: Path) -> N
         assert report.dropped == {"nothing to read": 1} and report.faults[0].file.endswith(name), name
         assert main(["-p", str(mira.root), "dialogue", "add", str(tmp_path / name)]) == 1
         assert main(["-p", str(mira.root), "lore", "add", str(tmp_path / name)]) == 1
+
+
+def test_links_below_a_folder_are_told_and_not_followed(mira: Persona, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "secret.txt").write_bytes(CHAT)
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (folder / "_chat.txt").write_bytes(CHAT)
+    (folder / "out").symlink_to(tmp_path / "elsewhere")
+    (folder / "one.txt").symlink_to(tmp_path / "elsewhere" / "secret.txt")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "config.txt").write_bytes(CHAT)
+    report = add(mira, [folder])
+    assert (report.kept, report.dropped["a link"]) == (1, 2)
+    assert len(list(store.rows(mira))) == 1
