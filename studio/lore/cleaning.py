@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from studio.garbled import SAID
 from studio.lore.characters import controls, mojibake
 from studio.lore.draft import Cleaned, Draft
 from studio.lore.frames import frame, furigana, pages, wiki
@@ -15,7 +16,7 @@ from studio.lore.litter import links, symbols
 from studio.lore.unwrapping import paragraphs, spaces, wrapped
 
 STEPS = {
-    "mojibake": "garbled characters repaired (UTF-8 once read as something else)",
+    "mojibake": SAID,
     "controls": "invisible and control characters left out",
     "frame": "publisher's frame cut (Project Gutenberg, Aozora)",
     "wiki": "wiki boilerplate cut",

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from studio import garbled
 from studio.dialogue.formats import Message
 from studio.dialogue.importers.files import File
 from studio.dialogue.importers.values import CONTROL, plain_name
@@ -234,15 +235,24 @@ class Intake:
 
     def record(self, messages: list[Message], line: int, time: str = "", ids: Iterable[str] = ()) -> None:
         self._meet(line)
+        for message in messages:
+            message.content = self._whole(message.content)
         self.taken.records.append(Record(messages, self.source, line, time, list(ids)))
 
     def choice(self, pair: Pair, records: list[int]) -> None:
         self._meet(records[-1] if records else 0)
         self.taken.choices.append(Choice(pair, self.source, records))
 
+    def _whole(self, text: str) -> str:
+        """The text with garbled characters repaired where that can be proved; counted."""
+        fixed = garbled.repaired(text)
+        if fixed != text:
+            self.changed(garbled.SAID)
+        return fixed
+
     def said(self, speaker: str, text: str, line: int, at: float = -1.0, id_: str = "") -> Said | None:
         """A message ready to be added to a scene, its text made clean; None, counted, if nothing of it is left."""
-        cleaned, lost = CONTROL.subn("", text)
+        cleaned, lost = CONTROL.subn("", self._whole(text))
         if lost:
             self.changed("control characters removed", lost)
         cleaned = cleaned.strip()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from studio.dialogue import checks
-from studio.dialogue.checks import CHECKS, Settings, faults, read_change, run, save_settings
+from studio.dialogue.checks import CHECKS, Settings, faults, load_settings, read_change, run, save_settings
+from studio.dialogue.checks.base import Context
 from studio.dialogue.flags import by_row, flagged, ran, stamp, standing, text_of
 from studio.dialogue.formats import Message
 from studio.dialogue.store import Row, get_row
@@ -254,3 +255,12 @@ def test_figures_of_lengths_and_turns(persona: Persona) -> None:
     lengths = sorted((len(m.content) for one in good(19) for m in one.messages if m.role == "assistant"), reverse=True)
     assert found["reply_characters_1_in_20_longer"] == sorted([*lengths, *[8] * 5, 500], reverse=True)[3]
     assert found["tokens"] is None and found["sources"] == {"chat.jsonl": 21}
+
+
+def test_a_language_of_a_third_of_the_rows_is_hers_wherever_they_stand(persona: Persona) -> None:
+    english = [
+        row(f"And number {n}?", f"Number {n} has been on the shelf by the stove since the rain began, and nobody asked for it.") for n in range(120)
+    ]
+    put(persona, [*english, *(row(f"{n}号呢？", f"{n}号一直在炉子旁边的架子上，没人来领。") for n in range(50))])
+    context = Context(persona, load_settings(persona))
+    assert context.languages == ["en", "zh"]
