@@ -82,19 +82,23 @@ class KeyLine(Widget):
     def render_line(self, y: int) -> Strip:
         screen = cast("StudioScreen", self.screen)
         width = self.size.width
-        own: list[list[Span]] = []
+        own: list[tuple[bool, list[Span]]] = []
         for action in actions_of(screen.rows_of):
             if action.label:
                 off = bool(screen.why_not(action.id))
                 key = shown_key(action).split("/")[0] if action.keys != "slash" else "/"
-                own.append([(key, "muted" if off else "accent"), (f" {f'({action.label})' if off else action.label}", "muted" if off else "plain")])
+                label = f" ({action.label})" if off else f" {action.label}"
+                own.append((off, [(key, "muted" if off else "accent"), (label, "muted" if off else "plain")]))
         ends: list[list[Span]] = [[("?", "accent"), (" help", "plain")], [("q", "accent"), (" back", "plain")]]
         tail = [span for end in ends for span in (*end, ("  ", "plain"))][:-1]
         room = width - sum(cell_len(text) for text, _ in tail) - 3
+        # Where not all have room, what cannot be done now gives way to what can.
+        while sum(_length(parts) for _, parts in own) > room and (last := next((n for n in reversed(range(len(own))) if own[n][0]), -1)) >= 0:
+            del own[last]
         left: list[Span] = []
         used = 0
-        for parts in own:
-            length = sum(cell_len(text) for text, _ in parts) + 2
+        for _, parts in own:
+            length = _length(parts)
             if used + length > room:
                 left.append(("…", "muted"))
                 used += 1
@@ -102,3 +106,8 @@ class KeyLine(Widget):
             left += [*parts, ("  ", "plain")]
             used += length
         return strip_of(self, [(" ", "plain"), *left, (" " * max(1, room - used + 1), "plain"), *tail], width)
+
+
+def _length(parts: list[Span]) -> int:
+    """Cells of a key with its word and the gap behind it."""
+    return sum(cell_len(text) for text, _ in parts) + 2

@@ -164,7 +164,7 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         return [(i, shares.get(i, self.columns[i].width)) for i in shown]
 
     def render_line(self, y: int) -> Strip:
-        width = self.size.width
+        width = self.scrollable_content_region.width  # without the bar, behind which a cut text would lose its …
         inner = max(1, width - 2)
         if y == 0 and self.titled:
             cells = [fit(self.columns[i].title, w, self.columns[i].right) for i, w in self.layout_columns(inner)]

@@ -15,6 +15,7 @@ from studio.persona.folder import Persona
 from studio.progress import Progress
 from studio.tui.app import StudioApp
 from studio.tui.dialogs import Ask, complete
+from studio.tui.screens.adding import guessed
 from studio.tui.screens.dialogue import DialogueScreen
 from studio.tui.screens.material import paths_of
 from studio.tui.table import Table
@@ -45,15 +46,22 @@ async def test_who_is_who_is_asked_and_the_first_rows_are_shown(persona: Persona
         text = await press(pilot, "enter")
         assert "Say who is the character" in text, "without a character it does not go on"
         text = await press(pilot, "m", "down", "c", "enter")
-        assert "What would be added from chat.txt" in text and "1 row of 4 of 7 messages read" in text
+        assert "What would be added from chat.txt" in text and "1 row, made of 4 of 7 messages" in text
         assert "第九盏在生气" in text and "✗ media" in text and not chats(persona)
         text = await press(pilot, "w", "u", "O", "enter")
         assert "left out" in text and "There is nothing in it" not in text
         await press(pilot, "enter")
         assert "There is nothing in it that could be added" in said(app)
         await press(pilot, "w", "m", "enter", "enter")
-        assert "kept" in screen_text(app)
+        assert "1 row added." in said(app) and "41 conversations" in screen_text(app)
     assert chats(persona) == [["u:灯亮着吗？", "a:亮着。\n第九盏在生气。", "u:为什么？", "a:因为下雨。"]]
+
+
+def test_who_it_might_be_is_suggested() -> None:
+    speakers = [("Tom", 400, "user"), ("Wen 🧳", 370, "user"), ("WEN", 30, "user"), ("Otto", 3, "user")]
+    assert [role for _, _, role in guessed(speakers, "Wen Tolliver")] == ["me", "character", "character", "user"]
+    assert guessed(speakers, "Mira") == speakers
+    assert [role for _, _, role in guessed([("Tom", 9, "user"), ("Wen", 8, "user"), ("Otto", 7, "user")], "Wen")] == ["user", "character", "user"]
 
 
 async def test_dates_that_nobody_can_tell_are_asked_and_cuts_can_be_changed(persona: Persona, tmp_path: Path) -> None:
@@ -89,7 +97,7 @@ async def test_names_and_messages_of_a_chat_are_data(persona: Persona, tmp_path:
         assert "Who is who" in await press(pilot, "enter")
         assert_harmless(app)
         text = await press(pilot, "c", "enter")
-        assert "of 4 messages read" in text
+        assert "of 4 messages" in text
         assert_harmless(app)
         await press(pilot, "pagedown")
         assert_harmless(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -18,20 +19,20 @@ from studio.dialogue.importers.casting import WhoIsWho
 from studio.dialogue.importers.registry import FORMATS, AmbiguousFormat
 from studio.dialogue.importers.whatsapp import AmbiguousDates
 from studio.errors import StudioError
-from studio.text import count
+from studio.text import count, normal
 from studio.tui.actions import bindings_of
 from studio.tui.base import StudioScreen
 from studio.tui.dialogs import BOX, Ask, Choice, Choose
 from studio.tui.look import Line, Span, content
 from studio.tui.pager import Pager
-from studio.tui.screens.material import fault_lines, report_lines
+from studio.tui.screens.material import fault_lines, in_order, report_lines
 from studio.tui.table import Column, Row, Table
 
 if TYPE_CHECKING:
     from studio.progress import Progress
     from studio.tui.screens.dialogue import DialogueScreen
 
-ROLES = {"character": "the character", "me": "me, the user", "user": "also the user's side", "out": "left out"}
+ROLES = {"character": "the character", "me": "me, the user", "user": "the user's side", "out": "left out"}
 FAULTS = 200
 """Places shown below the preview."""
 
@@ -60,6 +61,8 @@ def _look(screen: DialogueScreen, paths: list[Path], asked: Asked) -> None:
     def then(found: ImportReport | StudioError) -> None:
         if isinstance(found, WhoIsWho):
             speakers = [(speaker.name, speaker.count, asked_role(speaker.name, asked)) for speaker in found.speakers]
+            if not (asked.character or asked.me):
+                speakers = guessed(speakers, persona.manifest.character.name)
             _ask_who(screen, paths, asked, speakers, lambda cast: _look(screen, paths, cast))
         elif isinstance(found, AmbiguousDates):
             orders = {"dmy": "day, month, year", "mdy": "month, day, year", "ymd": "year, month, day"}
@@ -80,11 +83,21 @@ def _with(asked: Asked, **changes: object) -> Asked:
     return msgspec.structs.replace(asked, **changes)
 
 
-def _add(screen: DialogueScreen, paths: list[Path], asked: Asked) -> None:
+def _add(screen: DialogueScreen, paths: list[Path], asked: Asked, told: bool = False) -> None:
+    """``told``: what becomes of each record was shown already."""
     from studio.dialogue.adding import add
 
     persona = screen.persona
-    screen.work(f"Adding {named(paths)}", lambda progress: add(persona, paths, asked, progress=progress), screen.added, "nothing was added")
+
+    def added(report: ImportReport) -> None:
+        if not told:
+            screen.added(report)
+            return
+        screen.refresh_data()
+        pairs = f" and {count(report.pairs, 'preference pair')} (v shows them)" if report.pairs else ""
+        screen.say(f"{count(report.kept, 'row')}{pairs} added.")
+
+    screen.work(f"Adding {named(paths)}", lambda progress: add(persona, paths, asked, progress=progress), added, "nothing was added")
 
 
 def _choose(screen: DialogueScreen, question: str, choices: list[Choice], then: Callable[[str], None]) -> None:
@@ -96,6 +109,18 @@ def asked_role(name: str, asked: Asked) -> str:
         if name in names:
             return role
     return "user"
+
+
+def guessed(speakers: list[tuple[str, int, str]], persona: str) -> list[tuple[str, int, str]]:
+    """Who it might be, to be looked at: she shares a word with the persona's name, and one other says nearly all the rest."""
+
+    def words(name: str) -> set[str]:
+        return set(re.findall(r"\w{2,}", normal(name)))
+
+    hers = {name for name, _, _ in speakers if words(name) & words(persona)}
+    others = [(name, number) for name, number, role in speakers if name not in hers and role == "user"]
+    me = others[0][0] if hers and others and others[0][1] >= 5 * sum(number for _, number in others[1:]) else None
+    return [(name, number, "character" if name in hers else "me" if name == me else role) for name, number, role in speakers]
 
 
 def _ask_who(screen: DialogueScreen, paths: list[Path], asked: Asked, speakers: list[tuple[str, int, str]], then: Callable[[Asked], None]) -> None:
@@ -201,7 +226,7 @@ class AddingScreen(StudioScreen):
     def action_take(self) -> None:
         if not self.refused("take"):
             self.app.pop_screen()
-            _add(self.over, self.paths, self.asked)
+            _add(self.over, self.paths, self.asked, told=True)
 
     def action_who(self) -> None:
         if not self.refused("who"):
@@ -237,16 +262,18 @@ def _numbers_problem(text: str) -> str:
 
 def preview_lines(report: ImportReport) -> list[Line]:
     """A dry run in words, the rows it would make first."""
-    head: list[Span] = [(count(report.kept, "row"), "strong"), (f" of {report.used:,} of {count(report.read, 'message')} read", "plain")]
+    head: list[Span] = [(count(report.kept, "row"), "strong")]
     if report.pairs:
-        head.append((f", and {count(report.pairs, 'preference pair')}", "plain"))
+        head.append((f" and {count(report.pairs, 'preference pair')}", "strong"))
+    head.append((f", made of {report.used:,} of {count(report.read, 'message')}", "plain"))
     lines: list[Line] = [head]
     if report.cast:
         names: list[Span] = [("who is who  ", "muted")]
         for number, (name, role) in enumerate(list(report.cast.items())[:12]):
             kind = "accent" if role == "character" else "muted"
             names += [(f"{', ' if number else ''}{name} {report.speakers[name]:,} ", "plain"), (ROLES[role], kind)]
-        lines.append([*names, (f"   (by {report.cast_by})" if report.cast_by else "", "muted")])
+        by = report.cast_by if report.cast_by.startswith("as ") else f"by {report.cast_by}"
+        lines.append([*names, (f"  ({by})" if report.cast_by else "", "muted")])
     # The count is told above, in messages; the rest is as after any adding.
     told = report_lines(msgspec.structs.replace(report, speakers=type(report.speakers)(), faults=[]), "message")[1:]
     lines += [*told, "", [("The first rows", "strong")], ""]
@@ -257,7 +284,7 @@ def preview_lines(report: ImportReport) -> list[Line]:
             lines += message.content.split("\n")
         lines.append("")
     if report.faults:
-        lines += [[("What is left out, with file and line", "strong")], *fault_lines(report.faults[:FAULTS])]
+        lines += [[("What is left out, with file and line", "strong")], *fault_lines(in_order(report.faults)[:FAULTS])]
         if len(report.faults) > FAULTS:
             lines.append([(f"… and {len(report.faults) - FAULTS:,} more", "muted")])
     return lines

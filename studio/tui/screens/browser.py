@@ -302,7 +302,7 @@ class Browser(MaterialScreen, Generic[R]):
                 line += [(" · ", "muted"), (sign, kind), (f"{states[name]:,}{word}", "muted")]
         newest = self.found.snapshots[-1] if self.found.snapshots else None
         tokens = f", {newest.train_tokens:,} tokens" if newest and newest.train_tokens is not None else ""
-        built = "no snapshot yet: b builds one"
+        built = "no snapshot yet: b builds one" if len(self.index) else "no snapshot yet"
         if newest:
             built = f"{newest.id}: {newest.train_rows:,} + {newest.val_rows:,} rows{tokens if self.size.width >= 100 else ''}"
         line += [(" · ", "muted"), (built, "muted")]

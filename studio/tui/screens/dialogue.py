@@ -28,13 +28,13 @@ class DialogueScreen(Browser[Conversation]):
     changes = ("accept", "reject", "tag", "edit", "merge", "delete", "undo", "redo")
     columns = (
         Column("", 3, keep=8),
-        Column("id", 11, keep=3),
+        Column("id", 11, keep=2),
         Column("turns", 5, right=True, keep=5),
         Column("lang", 4, keep=4),
-        Column("first words", 0, least=28),
-        Column("her answer", 40, keep=1),
+        Column("first words", 0, least=24),
+        Column("her answer", 0, least=24, keep=3),
         Column("tags", 12, keep=2),
-        Column("source", 20, keep=2),
+        Column("source", 20, keep=1),
     )
     BINDINGS = bindings_of("dialogue")
 

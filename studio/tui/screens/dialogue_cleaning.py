@@ -23,6 +23,9 @@ from studio.tui.table import Column, Row, Table
 if TYPE_CHECKING:
     from studio.tui.screens.dialogue import DialogueScreen
 
+LEAD = 8
+"""Characters shown before what is replaced."""
+
 WHAT = {
     "mail": "mail addresses",
     "phone": "phone numbers that can exist",
@@ -106,7 +109,7 @@ class PrivacyScreen(OverDialogue):
         made = self.made[0]
         places = self.query_one("#places", Table)
         places.empty = "There is none of these kinds in any row."
-        places.fill([Row(str(n), ((told(one), "accent"), one.before, (one.after, "plain"))) for n, one in enumerate(made.examples)])
+        places.fill([Row(str(n), ((told(one), "accent"), *excerpts(one))) for n, one in enumerate(made.examples)])
         self._fill_kinds()
         how = "pseudonyms" if self.pseudonyms else "marks such as [mail]"
         if made.texts:
@@ -213,6 +216,13 @@ class PrivacyScreen(OverDialogue):
 
 def told(one: Example) -> str:
     return f"{one.id} turn {one.message + 1}"
+
+
+def excerpts(one: Example) -> tuple[str, str]:
+    """Before and after from shortly before they differ, so that a narrow column shows what changes."""
+    shared = next((n for n, (old, new) in enumerate(zip(one.before, one.after, strict=False)) if old != new), 0)
+    start = max(0, shared - LEAD)
+    return ("…" + one.before[start:], "…" + one.after[start:]) if start else (one.before, one.after)
 
 
 def example_lines(one: Example) -> list[Line]:

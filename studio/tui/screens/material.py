@@ -24,19 +24,28 @@ def report_lines(report: AddReport, noun: str) -> list[Line]:
     lines: list[Line] = [[(f"{report.kept:,}", "strong"), (f" of {count(report.read, noun)} kept", "plain")]]
     if report.format:
         lines.append([("read as     ", "muted"), (report.format, "plain")])
-    lines += [[("dropped     ", "muted"), (f"{n:,} ", "warn"), (f"✗ {why}", "plain")] for why, n in report.dropped.most_common()]
-    lines += [[("mended      ", "muted"), (f"{n:,} ", "plain"), (what, "plain")] for what, n in report.changed.most_common()]
+    width = max((len(f"{n:,}") for n in (*report.dropped.values(), *report.changed.values())), default=0)
+    lines += [[("dropped     ", "muted"), (f"{n:>{width},}  ", "warn"), (f"✗ {why}", "plain")] for why, n in report.dropped.most_common()]
+    lines += [[("mended      ", "muted"), (f"{n:>{width},}  ", "plain"), (what, "plain")] for what, n in report.changed.most_common()]
     if report.speakers:
         lines.append([("speakers    ", "muted"), (", ".join(f"{name} {n:,}" for name, n in report.speakers.most_common(12)), "plain")])
     if report.faults:
-        lines += ["", [("Why, with file and line", "strong")], *fault_lines(report.faults)]
+        lines += ["", [("Why, with file and line", "strong")], *fault_lines(in_order(report.faults))]
     return lines
+
+
+def in_order(faults: Sequence[Fault]) -> list[Fault]:
+    """As they stand in the files, not by reason."""
+    return sorted(faults, key=lambda fault: (fault.file, fault.line))
 
 
 def fault_lines(faults: Sequence[Fault]) -> list[Line]:
     lines: list[Line] = []
+    # The folder says nothing where there is one file, and one folder is enough where there are several.
+    parts = -1 if len({fault.file for fault in faults}) == 1 else -2
     for fault in faults[:MOST_FAULTS]:
-        place = f"{fault.file}:{fault.line}" if fault.line else fault.file
+        file = "/".join(fault.file.split("/")[parts:]) if fault.file.startswith("/") else fault.file
+        place = f"{file}:{fault.line}" if fault.line else file
         lines.append([("✗ ", "bad"), (place, "accent"), (f"  {fault.what}", "plain")])
     if len(faults) > MOST_FAULTS:
         lines.append([(f"… and {len(faults) - MOST_FAULTS:,} more", "muted")])

@@ -68,7 +68,7 @@ class SnapshotsScreen(StudioScreen):
         table = self.query_one(Table)
         table.say(f"No snapshot of the {self.kind} yet: q, then b builds one.")
         table.fill([row_of(one) for one in found])
-        told = f"{count(len(found), 'snapshot')} of the {self.kind}, the newest first: a run reads the newest unless it is told otherwise"
+        told = f"{count(len(found), 'snapshot')} of the {self.kind}; a run reads the newest, unless told otherwise"
         self.query_one("#summary", Static).update(content([(told, "muted")] if found else " "))
 
     def why_not(self, action: str) -> str:
