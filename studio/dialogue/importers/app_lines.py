@@ -27,11 +27,14 @@ _WORDS = re.compile(
 _EMOJI = re.compile("(?:[\u2600-\u27bf\U0001f1e6-\U0001faff][\ufe0f\u200d\U0001f3fb-\U0001f3ff]*)+")
 
 LEAST_LETTERS = 10
-LEAST_TIMES = 3
-"""Times the same words around different emoji make a form: nobody writes a sentence three times with another picture in its middle."""
+LEAST_EMOJI = 3
+"""Different emoji that the same words are met around before they are a form. Lovers write such lines too, so the reactions of the export have to
+bear it out: nine in ten of the lines need one by their sender with their emoji (of a chat in parts some stand in the next part)."""
+
+Around = tuple[str, str]
 
 
-def _form(text: str) -> tuple[tuple[str, str], str] | None:
+def _form(text: str) -> tuple[Around, str] | None:
     """The words around the one emoji in the middle of a line, and the emoji; None if it is no such line."""
     found = _EMOJI.search(text) if not text.isascii() and len(text) < 120 else None
     if found is None or "\n" in text.strip():
@@ -40,31 +43,48 @@ def _form(text: str) -> tuple[tuple[str, str], str] | None:
     wide = sum(letter.isalpha() + (letter > "\u2fff") for letter in "".join(around))
     if wide < LEAST_LETTERS or not all(any(map(str.isalpha, part)) for part in around):
         return None
-    return around, found[0]
+    return around, bare(found[0])
+
+
+def bare(emoji: str) -> str:
+    """An emoji without the mark that it is to be drawn in colour."""
+    return emoji.replace("\ufe0f", "")
 
 
 class AppLines:
-    """The lines of the app in one export; ``recognised`` says whether it had any that can be told."""
+    """The lines of the app in one export."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        forms: dict[tuple[str, str], Counter[str]] = {}
-        for text in texts:
+    def __init__(self, said: Iterable[tuple[str, str]], reactions: Counter[tuple[str, str]]) -> None:
+        """``said``: sender and text of every message. ``reactions``: how often the messages bear that somebody reacted to them with an emoji."""
+        forms: dict[Around, Counter[tuple[str, str]]] = {}
+        for sender, text in said:
             if found := _form(text):
-                forms.setdefault(found[0], Counter())[found[1]] += 1
-        self.forms = {form for form, emoji in forms.items() if len(emoji) > 1 and emoji.total() >= LEAST_TIMES}
+                forms.setdefault(found[0], Counter())[sender, found[1]] += 1
+        often = {form: met for form, met in forms.items() if len({emoji for _, emoji in met}) >= LEAST_EMOJI}
+        self.proven = {form for form, met in often.items() if (met & reactions).total() >= 0.9 * met.total()}
+        self.suspected = often.keys() - self.proven
         self.recognised = False
+        """Whether it had any that can be told."""
 
     def why(self, sender: str, text: str, shared: str | None) -> str:
         """How a message gives itself away as a line of the app; empty if it does not. ``shared``: the link it shares, None if it shares nothing."""
         found = ""
         if _WORDS.fullmatch(text):
             found = "a line of the app"
-        elif (form := _form(text)) and form[0] in self.forms:
-            found = "a line of the app: the same words again and again, around different emoji"
+        elif (form := _form(text)) and form[0] in self.proven:
+            found = "a line of the app: it tells a reaction that a message of this export bears"
         elif shared is not None and names_its_sender(sender, text) and not (shared and shared in text):
             found = "a line of the app: it shares something and says so of its own sender"
         self.recognised |= bool(found)
         return found
+
+    def doubt(self, sender: str, text: str) -> str:
+        """Why a line that is kept might be the app's all the same; empty if nothing speaks for it."""
+        if names_its_sender(sender, text):
+            return "it begins with its sender's name"
+        if (form := _form(text)) and form[0] in self.suspected:
+            return "the same words come again around other emoji"
+        return ""
 
 
 def names_its_sender(sender: str, text: str) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from studio.dialogue.formats import json_value
-from studio.dialogue.importers.app_lines import KNOWN, AppLines, names_its_sender
+from studio.dialogue.importers.app_lines import KNOWN, AppLines, bare
 from studio.dialogue.importers.base import Asked, Intake, Said
 from studio.dialogue.importers.files import File, raw_dict
 from studio.dialogue.importers.values import moment, text_of
@@ -46,16 +47,27 @@ def read(file: File, into: Intake, asked: Asked, roles: Mapping[str, str]) -> No
     numbered_ = re.fullmatch(r"message_\d+", file.stem)
     scene = into.scene(f"messenger:{folder}:{path}" if numbered_ or not path else f"messenger:{path}", zoned=True, timed=True)
     found: list[_Written] = []
+    reactions: Counter[tuple[str, str]] = Counter()
     for number, raw in enumerate(file.parts("messages"), 1):
         into.read()
         message = json_value(bytes(raw), None)
         if not isinstance(message, dict):
             into.drop("broken message", number, f"message {number} is no JSON object")
-        elif written := (_new if new else _old)(message, number, into):
+            continue
+        reactions.update(_reactions(message))
+        if written := (_new if new else _old)(message, number, into):
             found.append(written)
-    said = list(_talk(found, into)) if not new else [one for written in found if (one := _said(written, into))]
+    said = list(_talk(found, reactions, into)) if not new else [one for written in found if (one := _said(written, into))]
     # Newest first in the old layout; messages of one millisecond keep their order that way.
     scene += said if new else said[::-1]
+
+
+def _reactions(message: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Who reacted to a message, and with what."""
+    given = message.get("reactions")
+    for one in given if isinstance(given, list) else ():
+        if isinstance(one, dict):
+            yield mended(text_of(one.get("actor"))), bare(mended(text_of(one.get("reaction"))))
 
 
 class _Written(NamedTuple):
@@ -76,17 +88,17 @@ def _said(written: _Written, into: Intake) -> Said | None:
     return into.said(into.speaker(written.sender), written.text, written.number, written.at)
 
 
-def _talk(found: list[_Written], into: Intake) -> Iterator[Said]:
+def _talk(found: list[_Written], reactions: Counter[tuple[str, str]], into: Intake) -> Iterator[Said]:
     """What people wrote. The old layout does not mark what the app wrote; what cannot be told is kept and counted."""
-    app = AppLines(written.text for written in found)
+    app = AppLines(((written.sender, written.text) for written in found), reactions)
     kept = 0
     for written in found:
         if why := app.why(written.sender, written.text, written.shared):
             into.drop("system line", written.number, why)
         elif said := _said(written, into):
             kept += 1
-            if names_its_sender(written.sender, written.text):
-                into.changed("kept, though it begins with its sender's name as lines of the app do")
+            if doubt := app.doubt(written.sender, written.text):
+                into.changed(f"kept, though it may be a line of the app: {doubt}")
             yield said
     if kept and not app.recognised:
         into.changed(f"kept, with no line of the app recognised among them (by their words they are known in {KNOWN})", kept)
