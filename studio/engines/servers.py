@@ -6,7 +6,6 @@ the same pid, start time and boot as written there; a survivor is known by the f
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
 import socket
@@ -196,8 +195,10 @@ def _read(folder: Path) -> Server | None:
 def ask(server: Server, path: str, body: Any = None, timeout: float = 5.0) -> tuple[int, bytes]:
     """Status and body of one of the server's own addresses; a POST where there is a ``body``. OSError where nothing answers.
 
-    By the standard library: httpx, which speaks to the models, takes 0.15 s to import.
+    By the standard library: httpx, which speaks to the models, takes 0.15 s to import, and even this 20 ms, which the app's first paint has not.
     """
+    import http.client
+
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout)
     headers = {"Authorization": f"Bearer {server.key}", "Content-Type": "application/json"}
     try:
