@@ -171,11 +171,13 @@ def memory_there() -> tuple[int, str]:
 
 
 def _plan_training(persona: Persona, planned: Plan, recipe: Cpt | Sft | Preference, snapshot: Snapshot | None, weights: Path, data: Path) -> None:
+    longest = recipe.length
     if snapshot and isinstance(recipe, Preference):
         planned.sequences = planned.rows
-    elif snapshot and planned.tokens is not None:
+    if snapshot and planned.tokens is not None:
         path = data / "train.jsonl"
         sizes = row_sizes(path, path.stat().st_mtime_ns, planned.tokens / max(1, snapshot.train_characters))
+        longest = sum(sizes) if isinstance(recipe, Texts) and recipe.packing else max(sizes, default=0)
         if isinstance(recipe, Cpt) and recipe.packing:
             planned.sequences = ceil(sum(sizes) / recipe.length)
         elif isinstance(recipe, Cpt):
@@ -190,7 +192,7 @@ def _plan_training(persona: Persona, planned: Plan, recipe: Cpt | Sft | Preferen
     shape = planning.shape_of(weights)
     there, _ = memory_there()
     planned.trainable = planning.trained(recipe, shape)
-    planned.memory = planning.memory(recipe, shape, there, on_gpu())
+    planned.memory = planning.memory(msgspec.structs.replace(recipe, length=max(32, min(recipe.length, longest))), shape, there, on_gpu())
     if recipe.method == "full":
         states = 12 if planning.in_float32(recipe, shape, there, on_gpu()) else 8
         planned.disk = ceil(recipe.epochs) * planned.parameters * 2 + (recipe.keep_states + 1) * planned.parameters * states
@@ -211,11 +213,16 @@ def _plan_training(persona: Persona, planned: Plan, recipe: Cpt | Sft | Preferen
 @lru_cache(maxsize=4)
 def row_sizes(path: Path, changed: int, tokens_a_character: float) -> list[int]:
     """Tokens of each row, about: by its characters, with one for the end of a document, or five for what wraps a turn of dialogue
-    (``<|im_start|>user\\n`` … ``<|im_end|>\\n``). ``changed`` is the file's time, so that another file is read anew."""
+    (``<|im_start|>user\\n`` … ``<|im_end|>\\n``); of a pair with its longer reply. ``changed`` is the file's time, so that another file is
+    read anew."""
     found = []
     for _, row in read_lines(path):
-        texts = [message["content"] for message in row["messages"]] if "messages" in row else [row.get("text", "")]
-        found.append(round(sum(map(len, texts)) * tokens_a_character) + (5 * len(texts) if "messages" in row else 1))
+        if "text" in row:
+            found.append(round(len(row["text"]) * tokens_a_character) + 1)
+            continue
+        turns = [len(message["content"]) for message in row.get("messages") or row["prompt"]]
+        turns += [max(len(row[reply][0]["content"]) for reply in ("chosen", "rejected"))] if "chosen" in row else []
+        found.append(round(sum(turns) * tokens_a_character) + 5 * len(turns))
     return found
 
 

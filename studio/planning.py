@@ -25,16 +25,22 @@ CARDS = (12, 16, 24, 32, 48, 96, 141)
 
 SPARE = 0.06
 """Share of a card's memory left for pieces too small to use (PyTorch's allocator) and whatever else holds some."""
-SPARE_CPU = 0.10
-"""The same in main memory (glibc's allocator; measured on 72 M parameters: 9 to 12 %)."""
+SPARE_CPU = 0.02
+"""The same in main memory."""
 CONTEXT = 600_000_000
 """Bytes that CUDA and the libraries' kernels take once loaded."""
-LIBRARIES = 560_000_000
-"""Bytes of a process without a GPU once torch, transformers, TRL and PEFT are loaded (measured: 556 MB)."""
+LIBRARIES = 510_000_000
+"""Bytes of a process without a GPU once torch, transformers, TRL and PEFT are loaded (measured: 509 MB)."""
+WORD = 2000
+"""Bytes that an entry of the vocabulary takes in a tokenizer and the copy the rows are read with (measured on Gemma's 262,144: 1,950)."""
 NF4 = 0.516
 """Bytes a weight of 4 bits takes, its scales (quantized themselves) included: 0.5 + 0.127 / 8 (Dettmers et al. 2023, QLoRA)."""
 HEAD_TOKENS, HEAD_WORDS = 4096, 8192
 """The head is computed in tiles of so many tokens and entries of the vocabulary (TRL 1.16)."""
+WORKED = 5
+"""Without a GPU: times of what a layer remembers that passing through it has besides, glibc keeping what is freed (measured)."""
+TILES, TILES_KEPT, KEPT = 9, 16, 32 << 20
+"""Without a GPU: so many of these tiles at a time, in float32 (measured). Of blocks below 32 MB glibc keeps what is freed: then so many."""
 
 OPTIMIZER_BYTES = {"adamw": 8.0, "adamw-8bit": 2.03, "paged-adamw": 8.0, "paged-adamw-8bit": 2.03, "adafactor": 0.02, "lion-8bit": 1.02}
 """Bytes a trained parameter takes in the optimizer, beside float32 weights."""
@@ -54,6 +60,8 @@ class Shape(msgspec.Struct, frozen=True):
     attended: int
     """Width of queries, keys and values of a layer together."""
     vocabulary: int
+    tied: bool = True
+    """Whether the head is the embedding itself."""
 
 
 def shape_of(weights: Path) -> Shape:
@@ -65,8 +73,10 @@ def shape_of(weights: Path) -> Shape:
         return value if isinstance(value, int) else default
 
     parameters = linear = widths = 0
+    tied = True
     for name, shape in shapes(weights):
         parameters += prod(shape)
+        tied = tied and not name.endswith("lm_head.weight")
         apart = any(part in name for part in ("embed", "lm_head", "visual", "vision", "mtp."))
         if len(shape) == 2 and not apart and name.endswith(".weight"):
             linear += prod(shape)
@@ -82,6 +92,7 @@ def shape_of(weights: Path) -> Shape:
         inner=number("intermediate_size"),
         attended=(heads + 2 * number("num_key_value_heads", heads)) * head,
         vocabulary=number("vocab_size"),
+        tied=tied,
     )
 
 
@@ -119,13 +130,29 @@ def memory(recipe: Trainable, shape: Shape, there: int, gpu: bool) -> dict[str, 
     layer = tokens * (10 * shape.hidden + 4 * shape.attended + 4 * shape.inner) * bytes_each
     between = tokens * shape.hidden * shape.layers * bytes_each
     activations = between + layer if recipe.gradient_checkpointing else layer * shape.layers
+    activations += 0 if gpu else WORKED * layer
     if recipe.method == "qlora" or (recipe.method == "lora" and kept != bytes_each):
         activations += 3 * shape.hidden * max(shape.inner, shape.hidden) * bytes_each  # one layer's weights as they are multiplied
     tile = min(tokens, HEAD_TOKENS) * min(shape.vocabulary, HEAD_WORDS)
-    head = tile * (bytes_each + (0 if gpu else 8)) + tokens * shape.hidden * 8
+    head = tile * bytes_each if gpu else _head_without_gpu(4 * tile, varied=not getattr(recipe, "packing", False))
+    head += tokens * shape.hidden * 8
+    if recipe.method == "full":
+        # The head's gradient is made in float32 (TRL 1.16) while all is remembered. Where the head is the embedding it then waits for the
+        # embedding's own, which comes last, when nothing is remembered any more; both beside the sum of the micro-batches before.
+        table = shape.vocabulary * shape.hidden
+        steps = recipe.batch // (recipe.micro_batch * recipe.devices)
+        at_its_end = table * kept * (1 + shape.tied - (steps == 1))
+        head = max(head + table * (4 if whole else 6), at_its_end - activations)
     parts = {"weights": weights, "gradients": gradients, "optimizer": int(learned * each), "activations": activations, "logits": head}
-    reserve = CONTEXT if gpu else LIBRARIES
+    reserve = CONTEXT if gpu else LIBRARIES + shape.vocabulary * WORD
     return parts | {"reserve": reserve + int(sum(parts.values()) * (SPARE if gpu else SPARE_CPU))}
+
+
+def _head_without_gpu(tile: int, varied: bool) -> int:
+    """Bytes of the head's tiles of so many bytes; ``varied``: rows of all lengths up to that, whose smaller tiles are kept beside."""
+    if tile < KEPT:
+        return TILES_KEPT * tile
+    return TILES * tile + (TILES_KEPT * KEPT if varied else 0)
 
 
 def total(parts: dict[str, int]) -> int:

@@ -30,7 +30,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "dpo-lora": ("dpo", {}),
     "dpo-lora-2-at-once": ("dpo", {"micro_batch": 2}),
 }
-STEPS = 4
+STEPS = 2
 
 
 def made_up(folder: Path) -> Path:
@@ -90,7 +90,7 @@ def measured(folder: Path, base: Path, stage: str, settings: dict[str, Any]) -> 
 
     words = " ".join(row["text"] for row in lore(400)).split()
     wanted = COMMON | settings
-    train = rows(stage, words, STEPS * wanted["batch"], wanted["length"] * (2 if stage == "cpt" else 1))
+    train = rows(stage, words, STEPS * wanted["batch"], wanted["length"])
     run = run_in(folder, base, stage, train=train, val=train[:2], **{"gradient_checkpointing": True, **wanted})
     command = [sys.executable, "-m", "studio.stages", str(run)]
     subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)

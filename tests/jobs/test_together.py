@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy
 import pytest
 
 from studio import launch
+from studio.checkpoints.base import pocket_folder
 from studio.home import home
 from studio.jobs import control, processes
 from studio.jobs.runs import DONE, INTERRUPTED, PAUSED, QUEUED, Run, read_events
@@ -122,3 +124,24 @@ def test_one_of_two_is_killed(trained: Persona) -> None:
     if ended.status.state == QUEUED:
         control.cancel(trained, killed.id)
     assert machine.quiet() == []
+
+
+@pytest.mark.skipif("STUDIO_STORM" not in os.environ, reason="two trainings in two processes take a minute; set STUDIO_STORM=1")
+@pytest.mark.parametrize("stage", ["dpo", "orpo"])
+def test_two_processes_prefer_what_one_does(trained: Persona, tmp_path: Path, stage: str) -> None:
+    """Losses, margins and what was read of the pairs; five of them held out, so that one of the two measures one more."""
+    from tests.stages.conftest import preference, run_in
+
+    found = []
+    for devices in (1, 2):
+        settings: dict[str, Any] = {"batch": 4, "micro_batch": 1, "devices": devices, "rank": 4, "alpha": 8, "learning_rate": 1e-3, "length": 96}
+        run = run_in(tmp_path, pocket_folder(), stage, f"{stage}-{devices}", train=preference(8), val=preference(13)[8:], **settings)
+        words = ["studio.stages", str(run)] if devices == 1 else ["studio.stages.launcher", "2", str(run)]
+        with (run / "log.txt").open("wb") as log:
+            assert subprocess.run(processes.python(*words), stdout=log, stderr=log).returncode == 0, (run / "log.txt").read_text()
+        events = read_events(run)
+        steps = [[e["loss"], e["margin"], e["accuracy"], e["tokens"]] for e in events if e["kind"] == "step"]
+        found.append([*steps, *([e["val_loss"], e["val_margin"], e["val_accuracy"]] for e in events if e["kind"] == "eval")])
+    assert len(found[0]) == 4
+    for one, two in zip(*found, strict=True):
+        assert two == pytest.approx(one, rel=1e-4, abs=1e-5)
