@@ -220,7 +220,7 @@ class Nearest:
                     raise StudioError("The dialogue was changed while it was looked through; ask again.")
                 reply = row.messages[message].content
                 before = row.messages[message - 1].content if message and row.messages[message - 1].role == "user" else ""
-                spans = shared_runs(text, reply)
+                spans = shared_runs(text, reply) if covered[number] else []
                 runs = sorted({" ".join(reply[start:stop].split()) for start, stop in spans}, key=lambda run: (-len(run), run))
                 by_number[number] = Near(
                     row.id,

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 THRESHOLD = 0.7
 BANDS, ROWS = 25, 5
@@ -64,7 +65,7 @@ def by_datasketch(texts: list[str]) -> Pairs:
     index = MinHashLSH(params=(BANDS, ROWS), num_perm=BANDS * ROWS)
     grams = ([text[i : i + 5].encode() for i in range(max(1, len(text) - 4))] for text in texts)
     found = []
-    hashes = []
+    hashes: list[Any] = []
     for number, one in enumerate(MinHash.generator(grams, num_perm=BANDS * ROWS, seed=7)):
         for other in index.query(one):
             if one.jaccard(hashes[other]) >= THRESHOLD - 0.1:
