@@ -67,6 +67,29 @@ def test_parts_and_their_order(four_billion: Path) -> None:
     assert memory(Cpt(), shape, 141 * GB, True) == full and memory(Cpt(), shape, 48 * GB, True) == kahan
 
 
+def test_the_gradient_of_the_head_is_counted_where_it_learns(four_billion: Path) -> None:
+    shape = shape_of(four_billion)
+    table = shape.vocabulary * shape.hidden * 4
+    full = memory(Cpt(precision="fp32"), shape, 141 * GB, True)
+    # Head and embedding are one here: both gradients wait for each other, beside the sum of the micro-batches before.
+    assert shape.tied and full["activations"] + full["logits"] == 2 * table
+    assert memory(Cpt(precision="fp32", batch=1), shape, 141 * GB, True)["logits"] < full["logits"]
+    assert memory(Sft(), shape, 24 * GB, True)["logits"] < 0.1 * table
+    with (four_billion / "head.safetensors").open("wb") as file:
+        header = json.dumps({"lm_head.weight": {"dtype": "BF16", "shape": [shape.vocabulary, shape.hidden], "data_offsets": [0, 0]}}).encode()
+        file.write(struct.pack("<Q", len(header)) + header)
+    assert not shape_of(four_billion).tied
+
+
+def test_without_a_gpu_the_process_itself_counts(four_billion: Path) -> None:
+    shape = shape_of(four_billion)
+    short, long = (memory(Sft(length=length), shape, 0, False) for length in (512, 2048))
+    assert short["weights"] > shape.parameters * 4 and short["reserve"] > 5e8 + 2000 * shape.vocabulary
+    assert long["activations"] == 4 * short["activations"]
+    # Blocks below 32 MB are kept when they are freed; larger ones are not, unless rows of all lengths come by.
+    assert long["logits"] < 4 * short["logits"] < memory(Sft(length=2048, packing=False), shape, 0, False)["logits"] * 4
+
+
 def test_the_nearest_change_that_makes_it_fit(four_billion: Path) -> None:
     shape = shape_of(four_billion)
     wide = Sft(micro_batch=4, gradient_checkpointing=False)
