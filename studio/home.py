@@ -34,10 +34,20 @@ def samples() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "personas"
 
 
+def _processor() -> str:
+    """What the kernel says of the processor; empty where it says nothing."""
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def bf16_instructions() -> bool:
     """Whether the processor multiplies bf16 by itself. Where it does not, float32 is several times faster."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    said = _processor()
+    return "avx512_bf16" in said or "amx_bf16" in said
+
+
+def avx512() -> bool:
+    """Whether the processor has AVX-512, without which vLLM for CPU has no way to compute with 4-bit weights (0.32)."""
+    return "avx512f" in _processor()

@@ -2,7 +2,8 @@
 
 Compute capabilities are those that vLLM 0.32 asks for (``get_min_capability`` of its compressed-tensors schemes): FP8 arithmetic from 8.9
 and weights alone (Marlin) from 7.5; INT8 and 4-bit weights from 7.5; NVFP4 arithmetic from 10.0 and weights alone from 7.5. What its CPU
-build runs was tried with 0.32: FP8 per channel, INT8 and INT4 answer; block FP8 "requires AMX tile support", NVFP4 finds no kernel.
+build runs was tried with 0.32: FP8 per channel and INT8 answer, INT4 where the processor has AVX-512 (without it the server comes up and dies
+at the first request: no ``cpu_gemm_wna16`` in ``_C_AVX2``); block FP8 "requires AMX tile support", NVFP4 finds no kernel.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from studio.checkpoints.base import shapes
+from studio.home import avx512
 
 GENERATIONS: tuple[tuple[float, str], ...] = (
     (7.5, "RTX 20, T4"),
@@ -46,13 +48,18 @@ class Scheme(NamedTuple):
     least: float
     """Smallest that can read it at all, unpacking the weights as it goes: the memory is saved, the arithmetic is bf16."""
     on_cpu: bool
-    """Whether vLLM's CPU build serves it. The embedded engine runs every scheme."""
+    """Whether vLLM's CPU build serves it, on a processor with AVX-512. The embedded engine runs every scheme."""
     words: str
 
     @property
     def calibrated(self) -> bool:
         """Whether it wants conversations."""
         return self.method != "rtn"
+
+    @property
+    def on_this_processor(self) -> bool:
+        """Whether vLLM's CPU build serves it here."""
+        return self.on_cpu and (self.bits == 8 or avx512())
 
     @property
     def cards(self) -> str:
@@ -103,8 +110,10 @@ def capability_said(capability: float) -> str:
 def runs_here(scheme: Scheme, capability: float | None) -> str:
     """One sentence on whether vLLM on this machine could serve it. ``capability`` of the GPU, None without one."""
     if capability is None:
-        if scheme.on_cpu:
+        if scheme.on_this_processor:
             return "This machine has no GPU; vLLM for CPU serves it."
+        if scheme.on_cpu:
+            return "This machine has no GPU, and its processor lacks AVX-512, with which vLLM for CPU could run it (the embedded engine can)."
         return f"This machine has no GPU and vLLM for CPU cannot run it (the embedded engine can); it is for {scheme.cards}."
     if capability >= scheme.full_speed:
         return f"This GPU ({capability_said(capability)}) runs it."
@@ -115,7 +124,7 @@ def runs_here(scheme: Scheme, capability: float | None) -> str:
 
 def fits_here(scheme: Scheme, capability: float | None) -> bool:
     """Whether vLLM on this machine could serve it."""
-    return scheme.on_cpu if capability is None else capability >= scheme.least
+    return scheme.on_this_processor if capability is None else capability >= scheme.least
 
 
 def bytes_of(scheme: Scheme, linear: int, rest: int) -> int:

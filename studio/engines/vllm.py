@@ -22,7 +22,7 @@ from studio.engines import starts
 from studio.engines.environment import ServingEnvironment
 from studio.errors import StudioError
 from studio.files import write_atomic, write_json
-from studio.home import bf16_instructions
+from studio.home import avx512, bf16_instructions
 from studio.text import size
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -159,6 +159,9 @@ def plan(kind: str, root: Checkpoint, adapters: list[Checkpoint], context: int, 
     asked = min(context, own)
     budget = 0
     if kind == "cpu":
+        if _in_4_bits(config) and not avx512():
+            # It would come up, and die at the first request: "no attribute 'cpu_gemm_wna16'".
+            raise StudioError(f"vLLM needs AVX-512 for the 4-bit weights of {root.id}, which this processor lacks; use the embedded engine.")
         cache = KV_CACHE_GB * 1024**3
         granted = None
     else:
@@ -177,6 +180,11 @@ def plan(kind: str, root: Checkpoint, adapters: list[Checkpoint], context: int, 
     tokens = int(cache / each)
     longest = min(asked, max(tokens // 256 * 256, 256))
     return ServePlan(longest, context, granted, slots, rank, whole, loras, cache, tokens, budget, said is not None)
+
+
+def _in_4_bits(config: dict[str, Any]) -> bool:
+    groups = (config.get("quantization_config") or {}).get("config_groups") or {}
+    return any((group.get("weights") or {}).get("num_bits") == 4 for group in groups.values())
 
 
 def _in_16_bits(config: dict[str, Any]) -> bool:

@@ -27,8 +27,8 @@ FAILURES: tuple[tuple[str, str], ...] = (
         "This processor lacks AVX-512, which vLLM for CPU needs; use the embedded engine.",
     ),
     (
-        r"requires AMX|Failed to find a kernel that can implement|WNA16|not supported (for the current GPU|on this|on CPU)|Minimum capability"
-        r"|is not divisible by\s+weight quantization|quantization.*(not supported|unsupported)|Unknown quantization",
+        r"requires AMX|Failed to find a kernel that can implement|[Ww][Nn][Aa]16|Forced \w+ kernel|not supported (for the current GPU|on this|on CPU)"
+        r"|Minimum capability|is not divisible by\s+weight quantization|quantization.*(not supported|unsupported)|Unknown quantization",
         "vLLM cannot run this quantization on this machine; serve it with the embedded engine, or quantize with another scheme.",
     ),
     (

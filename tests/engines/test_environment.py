@@ -149,6 +149,8 @@ LAST_WORDS = [
     ("OSError: [Errno 98] Address already in use", "port is taken"),
     ("NotImplementedError: FP8 block linear requires AMX tile support", "cannot run this quantization"),
     ("ValueError: Failed to find a kernel that can implement the WNA16 linear layer. Reasons:", "cannot run this quantization"),
+    ("AttributeError: '_OpNamespace' '_C' object has no attribute 'cpu_gemm_wna16'", "cannot run this quantization"),
+    ("ValueError: Forced NVFP4 kernel MarlinNvFp4LinearKernel is not supported: Marlin FP4 not available.", "cannot run this quantization"),
     (
         "ValueError: Weight output_partition_size = 64 is not divisible by weight quantization block_n = 128.",
         "cannot run this quantization",

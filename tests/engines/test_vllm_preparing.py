@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -80,6 +81,24 @@ def test_the_plan_leaves_room_for_adapters_that_may_come(family: Persona) -> Non
     assert (alone.slots, alone.context, alone.share) == (0, 2048, None) and not any("Adapters" in line for line in alone.said())
     with_room = vllm.plan("cpu", root, adapters[:1], 8192, others=adapters[1:])
     assert (with_room.slots, with_room.rank) == (2, 16) and "room for 2 up to rank 16" in with_room.said()[-1]
+
+
+def test_four_bits_without_the_instructions_for_it_are_refused_before_anything_starts(
+    family: Persona, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root,) = chosen(family, "cpt-1")
+    folder = tmp_path / "int4"
+    shutil.copytree(root.path, folder)
+    config = json.loads((folder / "config.json").read_bytes())
+    config["quantization_config"] = {"config_groups": {"group_0": {"weights": {"num_bits": 4}}}}
+    (folder / "config.json").write_text(json.dumps(config))
+    small = msgspec.structs.replace(root, id="cpt-1-int4-rtn", path=str(folder))
+    monkeypatch.setattr(vllm, "avx512", lambda: False)
+    with pytest.raises(StudioError, match=r"AVX-512 for the 4-bit weights of cpt-1-int4-rtn.*embedded engine"):
+        vllm.plan("cpu", small, [], 1024)
+    assert vllm.plan("cpu", root, [], 1024).context == 1024
+    monkeypatch.setattr(vllm, "avx512", lambda: True)
+    assert vllm.plan("cpu", small, [], 1024).context == 1024
 
 
 def test_a_conversation_is_as_long_as_the_card_allows(family: Persona, monkeypatch: pytest.MonkeyPatch) -> None:
