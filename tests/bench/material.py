@@ -114,7 +114,7 @@ def walk(place: Path, lore: Path, dialogue: Path) -> None:
 
 
 def main() -> None:
-    print("# What becomes of material\n\nWritten by `python -m tests.bench.material`; the same on every machine.\n")
+    print("# What becomes of material\n\nWritten by `python -m tests.bench.material`; its tables are the same on every machine.\n")
     print("## Importers on their fixtures\n")
     print("Every record read is in a kept row or dropped under a reason: *read = in rows + dropped*.\n")
     with tempfile.TemporaryDirectory() as place:
