@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, ClassVar, Generic, NamedTuple
@@ -15,7 +14,7 @@ from textual.containers import Horizontal
 from textual.widgets import Static
 
 from studio.dialogue.filtering import HELP, parse
-from studio.dialogue.flags import Flag, Flagged, by_row, stamp, standing
+from studio.dialogue.flags import Flag, Flagged, by_row, stamp
 from studio.dialogue.index import Counts, R, RowIndex
 from studio.dialogue.steps import RowEditor
 from studio.dialogue.store import ACCEPTED, REJECTED
@@ -29,6 +28,7 @@ from studio.tui.look import Line, Span, content
 from studio.tui.pager import Pager
 from studio.tui.screens.material import MaterialScreen
 from studio.tui.screens.one_row import OneRow, done_in_words, words_of_tags
+from studio.tui.screens.window import Window
 from studio.tui.table import Column, Row, Table
 
 STOPPED = "Stopped."
@@ -47,65 +47,6 @@ class Found(NamedTuple):
     """What the checks said of each row."""
     last: str
     """What undo would take back."""
-
-
-class Window(Sequence[Any], Generic[R]):
-    """Rows of the table, by index; None where nothing was read yet."""
-
-    def __init__(
-        self, lookup: RowIndex[R], wanted: str, keys: Any, said: dict[str, list[Flagged]], marked: set[str], draw: Callable[[R, bool], Row]
-    ) -> None:
-        self.lookup, self.wanted, self.keys, self.said, self.marked, self.draw = lookup, wanted, keys, said, marked, draw
-        self.layout = lookup.layout
-        self.drawn: dict[int, Row] = {}
-
-    def __len__(self) -> int:
-        return self.layout.size if self.keys is None else len(self.keys)
-
-    def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        row = self.drawn.get(index)
-        if row is not None and row.key in self.marked:
-            signs = row.cells[0]
-            text, kind = signs if isinstance(signs, tuple) else (signs, "plain")
-            return row._replace(cells=(("◉" + text[:2], "accent" if kind == "plain" else kind), *row.cells[1:]))
-        return row
-
-    def key(self, index: int) -> int:
-        return self.layout.key(index) if self.keys is None else int(self.keys[index])
-
-    def renew(self, identity: str, otherwise: int) -> int:
-        """Find the rows again after some were moved; where the row with that id is now, else the one at ``otherwise``."""
-        self.keys = self.lookup.find(parse(self.wanted))
-        self.layout = self.lookup.layout
-        self.drawn.clear()
-        key = self.lookup.keys_of([identity]).get(identity)
-        if key is None:
-            return max(0, min(otherwise, len(self) - 1))
-        at = self.layout.before(key) if self.keys is None else bisect_left(self.keys, key)
-        return max(0, min(at, len(self) - 1))
-
-    def row(self, index: int) -> R:
-        """The row there. StudioError if it cannot be read."""
-        (row,) = self.lookup.read([self.key(index)])
-        if isinstance(row, StudioError):
-            raise row
-        return row
-
-    def read(self, first: int, number: int) -> dict[int, Row]:
-        wanted = range(max(0, first), min(first + number, len(self)))
-        rows = self.lookup.read([self.key(i) for i in wanted])
-        return {i: self.drawn_row(row) for i, row in zip(wanted, rows, strict=True)}
-
-    def drawn_row(self, row: R | StudioError) -> Row:
-        if isinstance(row, StudioError):
-            return Row("", (("✗", "bad"), "", "", "", ("damaged: Enter says where", "bad")))
-        return self.draw(row, bool(self.flags_of(row)))
-
-    def flags_of(self, row: R) -> list[Flag]:
-        """What the checks found in this row as it is now."""
-        return standing(self.said.get(row.id, ()), row)
 
 
 class Browser(MaterialScreen, Generic[R]):
@@ -281,7 +222,8 @@ class Browser(MaterialScreen, Generic[R]):
         assert self.found is not None and self.index is not None
         table = self.query_one(Table)
         table.empty = f"No {self.noun} is meant by {self.wanted}: / changes the filter, Escape shows all." if self.wanted else self.none_yet
-        table.fill(Window(self.index, self.wanted, self.found.keys, self.found.said, self.marked, self.draw), cursor)
+        widest = next(at for at, column in enumerate(self.columns) if not column.width)
+        table.fill(Window(self.index, self.wanted, self.found.keys, self.found.said, self.marked, self.draw, widest), cursor)
 
     def _summarise(self) -> None:
         if not self.is_mounted:
@@ -585,10 +527,23 @@ class Browser(MaterialScreen, Generic[R]):
         table = self.query_one(Table)
         return (table.rows, table.cursor) if isinstance(table.rows, Window) and len(table.rows) else None
 
-    def open(self, screen: OneRow[R]) -> None:
-        """A row on a screen of its own; coming back, the cursor stands on the one that was left."""
-        self.opened = screen
-        self.app.push_screen(screen)
+    def screen_of(self, window: Window[R], index: int, editing: bool) -> OneRow[R]:
+        """The screen on which that row is read; ``editing``: what is mended most of it is open to be written."""
+        raise NotImplementedError
+
+    def action_read(self) -> None:
+        if not self.refused("read"):
+            self._open(editing=False)
+
+    def action_edit(self) -> None:
+        if not self.refused("edit"):
+            self._open(editing=True)
+
+    def _open(self, editing: bool) -> None:
+        """The row under the cursor; coming back, the cursor stands on the one that was left."""
+        if at := self.selected():
+            self.opened = self.screen_of(*at, editing)
+            self.app.push_screen(self.opened)
 
 
 def _filter_problem(text: str) -> str:

@@ -19,7 +19,7 @@ from studio.tui.screens.one_row import ChangedRow
 from studio.tui.turns import Turns
 
 if TYPE_CHECKING:
-    from studio.tui.screens.browser import Window
+    from studio.tui.screens.window import Window
 
 
 class ConversationScreen(ChangedRow[Row]):

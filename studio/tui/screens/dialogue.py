@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from studio.dialogue.editing import Editor
 from studio.dialogue.flags import Flag
@@ -13,9 +14,13 @@ from studio.text import count
 from studio.tui.actions import bindings_of
 from studio.tui.dialogs import Confirm
 from studio.tui.look import Line
-from studio.tui.screens.browser import Browser, Window
+from studio.tui.screens.browser import Browser
 from studio.tui.screens.dialogue_rows import conversation_turns, descent, flag_line, provenance, table_row
+from studio.tui.screens.window import Window
 from studio.tui.table import Column, Row, Table
+
+if TYPE_CHECKING:
+    from studio.tui.screens.conversation import ConversationScreen
 
 
 class DialogueScreen(Browser[Conversation]):
@@ -107,19 +112,10 @@ class DialogueScreen(Browser[Conversation]):
 
     # One row
 
-    def action_read(self) -> None:
-        if not self.refused("read"):
-            self._open(editing=False)
-
-    def action_edit(self) -> None:
-        if not self.refused("edit"):
-            self._open(editing=True)
-
-    def _open(self, editing: bool) -> None:
+    def screen_of(self, window: Window[Conversation], index: int, editing: bool) -> ConversationScreen:
         from studio.tui.screens.conversation import ConversationScreen
 
-        if at := self.selected():
-            self.open(ConversationScreen(*at, self.editor, editing))
+        return ConversationScreen(window, index, self.editor, editing)
 
     def action_preview(self) -> None:
         if not self.refused("preview") and (at := self.selected()):

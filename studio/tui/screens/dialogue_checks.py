@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from studio.addresses import on_this_machine
 from studio.dialogue.checks import CHECKS, Check, Outcome, Settings, load_settings, run, save_settings
 from studio.dialogue.checks.running import Finding
 from studio.dialogue.editing import Editor
 from studio.dialogue.flags import Ran, forget, ran
-from studio.dialogue.judging import Score, Waiting, judge, waiting_for
 from studio.dialogue.store import REJECTED
 from studio.text import count
 from studio.tui.actions import bindings_of
-from studio.tui.dialogs import Ask, Choice, Choose, Confirm
+from studio.tui.dialogs import Ask, Confirm
 from studio.tui.look import Line, Span, ago, content
 from studio.tui.screens.stoppable import OverDialogue
 from studio.tui.table import Cell, Column, Row, Table
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
 
 CHANGES = ("run", "run_one", "judge", "threshold", "on_off", "reject", "undo")
 """Actions that write into the persona's folder."""
-
-OPINIONS = ("judge-vocabulary", "judge-prose", "judge-context")
-"""The checks that read what a judge said."""
 
 
 class Known(NamedTuple):
@@ -217,7 +212,7 @@ class ChecksScreen(OverDialogue):
 
     # Running
 
-    def _remember(self, outcome: Outcome) -> None:
+    def remember(self, outcome: Outcome) -> None:
         self.told_of |= {finding.check: finding for finding in outcome.checks}
         for finding in outcome.checks:
             finding.offenders.clear()  # they are kept as flags
@@ -226,7 +221,7 @@ class ChecksScreen(OverDialogue):
         persona = self.persona
 
         def told(outcome: Outcome) -> None:
-            self._remember(outcome)
+            self.remember(outcome)
             if only and (skipped := outcome.checks[0].skipped):
                 self.say(f"{only[0]} was not made: {skipped}", bad=True)
 
@@ -240,77 +235,11 @@ class ChecksScreen(OverDialogue):
         if not self.refused("run_one") and (check := self.selected):
             self._run((check.name,))
 
-    # A language model's opinion
-
     def action_judge(self) -> None:
-        """Which model, where, how many rows; nothing leaves the machine before the last of these is answered."""
-        if self.refused("judge"):
-            return
-        known = self.persona.manifest.external
-        if not known:
-            self._ask_address()
-            return
-        choices = [Choice(name, name, f"{end.model} at {end.url}") for name, end in known.items()]
-        choices.append(Choice("", "another", "an address and a model's name"))
+        if not self.refused("judge"):
+            from studio.tui.screens.opinions import begin
 
-        def chosen(name: str | None) -> None:
-            if name:
-                self._ask_how_many(known[name].url, known[name].model)
-            elif name == "":
-                self._ask_address()
-
-        self.app.push_screen(Choose("Which model is to grade the rows?", choices), chosen)
-
-    def _ask_address(self) -> None:
-        def problem(text: str) -> str:
-            parts = text.split()
-            good = len(parts) == 2 and parts[0].startswith(("http://", "https://"))
-            return "" if good else "Give an address and a model's name, such as http://127.0.0.1:8080/v1 big-one."
-
-        def asked(text: str | None) -> None:
-            if text:
-                self._ask_how_many(*text.split())
-
-        hint = "A key is taken from STUDIO_EXTERNAL_KEY, or kept for the address by: studio external add, studio external key."
-        self.app.push_screen(Ask("Address of an OpenAI-compatible endpoint, a space, the model's name there", hint=hint, check=problem), asked)
-
-    def _ask_how_many(self, url: str, model: str) -> None:
-        persona = self.persona
-
-        def ask(found: Waiting) -> None:
-            number = len(found.rows)
-            if not number:
-                self.say(f"{model} has judged all {count(found.judged, 'row')} as they are now.")
-                return
-            weight = sum(len(message.content) for row in found.rows for message in row.messages)
-            done = f"; {found.judged:,} it has judged already" if found.judged else ""
-            choices = [Choice("0", f"all {number:,}", f"{weight:,} characters{done}")]
-            choices += [Choice(str(some), f"a sample of {some}", "evenly over all of them") for some in (20, 100, 500) if some < number]
-            here = on_this_machine(found.host)
-            question: Line = [
-                (f"{model} grades vocabulary, prose and use of context, one conversation after the other.\n", "plain"),
-                (
-                    f"They stay on this machine: {found.host}." if here else f"They LEAVE THIS MACHINE and go to {found.host}.",
-                    "plain" if here else "warn",
-                ),
-            ]
-            self.app.push_screen(Choose(question, choices), lambda some: None if some is None else self._judge(url, model, int(some)))
-
-        self.in_background(lambda: waiting_for(persona, url, model), ask)
-
-    def _judge(self, url: str, model: str, limit: int) -> None:
-        persona = self.persona
-
-        def job() -> tuple[list[Score], Outcome]:
-            return judge(persona, url, model, limit, self.progress), run(persona, OPINIONS, progress=self.progress)
-
-        def told(found: tuple[list[Score], Outcome]) -> None:
-            made, outcome = found
-            self._remember(outcome)
-            unread = sum(not score.vocabulary for score in made)
-            self.say(f"{count(len(made), 'row')} judged by {model}" + (f"; of {unread:,} the answer could not be read." if unread else "."))
-
-        self.work(job, told)
+            begin(self)
 
     # Settings
 

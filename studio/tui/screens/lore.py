@@ -20,7 +20,6 @@ from studio.tui.dialogs import Choice, Choose, Confirm
 from studio.tui.look import Line, content
 from studio.tui.screens.material import MaterialScreen, fault_lines, totals
 from studio.tui.screens.reader import ReaderScreen
-from studio.tui.screens.snapshots import snapshot_lines
 from studio.tui.screens.stoppable import Stoppable
 from studio.tui.table import Column, Row, Table
 
@@ -152,13 +151,7 @@ class LoreScreen(Stoppable, MaterialScreen):
 
         persona = self.persona
 
-        def built(snapshot: Snapshot) -> None:
-            self.refresh_data()
-            train: Line = [("Train on it: key 4, then ", "muted"), ("c", "accent")]
-            title: Line = [("✓ ", "good"), ("The lore is frozen", "strong")]
-            self.app.push_screen(ReaderScreen(title, lambda: [*snapshot_lines(snapshot, persona), train]))
-
-        self.in_background(lambda: build(persona, progress=self.progress), built)
+        self.in_background(lambda: build(persona, progress=self.progress), lambda snapshot: self.frozen(snapshot, [("c", "accent")]))
 
     def action_check(self) -> None:
         """In the background of this screen, where one sees how far it is and can stop it."""

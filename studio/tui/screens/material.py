@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.reports import AddReport, Fault
+from studio.snapshots import Snapshot
 from studio.text import count
 from studio.tui.base import StudioScreen
 from studio.tui.dialogs import Ask
@@ -90,6 +91,16 @@ class MaterialScreen(StudioScreen):
             self.app.push_screen(ReaderScreen([(f"Adding {self.kind}", "strong")], partial(report_lines, report, self.noun)))
         else:
             self.say(f"{count(report.kept, self.noun)} added.")
+
+    def frozen(self, snapshot: Snapshot, key: Line) -> None:
+        """A snapshot was built; ``key`` starts the training that reads it."""
+        from studio.tui.screens.snapshots import told_of
+
+        self.refresh_data()
+        persona = self.persona
+        title: Line = [("✓ ", "good"), (f"The {self.kind} is frozen", "strong")]
+        head: list[Line] = [[("Train on it: key 4, then ", "muted"), *key], ""]
+        self.app.push_screen(ReaderScreen(title, lambda: [*head, *told_of(snapshot, persona)]))
 
     def action_snapshots(self) -> None:
         from studio.tui.screens.snapshots import SnapshotsScreen

@@ -12,7 +12,7 @@ from studio.tui.base import StudioScreen
 from studio.tui.dialogs import Ask
 
 if TYPE_CHECKING:
-    from studio.tui.screens.browser import Window
+    from studio.tui.screens.window import Window
 
 
 def done_in_words(told: str) -> str:

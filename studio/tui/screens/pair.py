@@ -18,7 +18,7 @@ from studio.tui.screens.pairs import flag_line, origin_words, reply_lines
 from studio.tui.turns import Turns
 
 if TYPE_CHECKING:
-    from studio.tui.screens.browser import Window
+    from studio.tui.screens.window import Window
 
 PARTS = ("prompt", "chosen", "rejected")
 

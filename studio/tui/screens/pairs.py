@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from studio.dialogue.filtering import HELP
 from studio.dialogue.flags import Flag
@@ -19,8 +20,11 @@ from studio.tui.screens.browser import Browser
 from studio.tui.screens.dialogue_rows import names_of, provenance, signs, turn_lines
 from studio.tui.screens.material import fault_lines
 from studio.tui.screens.reader import ReaderScreen
-from studio.tui.screens.snapshots import snapshot_lines
+from studio.tui.screens.window import Window
 from studio.tui.table import Column, Row
+
+if TYPE_CHECKING:
+    from studio.tui.screens.pair import PairScreen
 
 LEAST = 18
 """Cells of a reply in the table at least."""
@@ -130,10 +134,7 @@ class PairsScreen(Browser[Pair]):
         persona = self.persona
 
         def built(snapshot: Snapshot) -> None:
-            self.refresh_data()
-            train: Line = [("Train on it: key 4, then ", "muted"), ("d", "accent"), (" (DPO) or ", "muted"), ("o", "accent"), (" (ORPO)", "muted")]
-            title: Line = [("✓ ", "good"), ("The preference is frozen", "strong")]
-            self.app.push_screen(ReaderScreen(title, lambda: [*snapshot_lines(snapshot, persona), train]))
+            self.frozen(snapshot, [("d", "accent"), (" (DPO) or ", "muted"), ("o", "accent"), (" (ORPO)", "muted")])
 
         self.work("Building", lambda progress: build(persona), built, "no snapshot was made")
 
@@ -146,19 +147,10 @@ class PairsScreen(Browser[Pair]):
 
     # One pair
 
-    def action_read(self) -> None:
-        if not self.refused("read"):
-            self._open(editing=False)
-
-    def action_edit(self) -> None:
-        if not self.refused("edit"):
-            self._open(editing=True)
-
-    def _open(self, editing: bool) -> None:
+    def screen_of(self, window: Window[Pair], index: int, editing: bool) -> PairScreen:
         from studio.tui.screens.pair import PairScreen
 
-        if at := self.selected():
-            self.open(PairScreen(*at, self.editor, editing))
+        return PairScreen(window, index, self.editor, editing)
 
 
 def table_row(row: Pair, flagged: bool) -> Row:

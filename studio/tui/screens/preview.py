@@ -15,7 +15,7 @@ from studio.tui.pager import Pager
 from studio.tui.screens.one_row import OneRow
 
 if TYPE_CHECKING:
-    from studio.tui.screens.browser import Window
+    from studio.tui.screens.window import Window
 
 
 def preview_lines(seen: Preview, tokens: bool) -> list[Line]:
