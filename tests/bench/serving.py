@@ -15,7 +15,9 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from studio.checkpoints.base import require_base
 from studio.checkpoints.store import Checkpoint, get_checkpoint, write_card
@@ -51,22 +53,35 @@ def make_adapters(persona: Persona, root: Path) -> None:
         write_card(folder, Checkpoint(name, name, "sft", parent="base", base=str(root), kind="adapter", created=f"2026-01-0{number}"))
 
 
-async def speed(server: Server, names: list[str]) -> float:
-    """Tokens a second of replies by these checkpoints, all asked at once."""
+class Speed(NamedTuple):
+    """Of replies that were drawn together."""
+
+    each_second: float
+    each_processor_second: float
+    """Tokens for a second of one core: what else the machine does is not in it."""
+
+
+def speed(server: Server, names: Sequence[str]) -> Speed:
+    """The median over several times that these checkpoints were asked all at once."""
     import httpx
 
-    async with httpx.AsyncClient(
-        base_url=server.url, headers={"Authorization": f"Bearer {server.key}"}, timeout=600, trust_env=False, verify=False
-    ) as client:
+    async def once() -> int:
+        headers = {"Authorization": f"Bearer {server.key}"}
+        async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=600, trust_env=False, verify=False) as client:
 
-        async def one(name: str) -> int:
-            asked = {"model": name, "messages": [{"role": "user", "content": "Who are you?"}], "max_tokens": TOKENS, "ignore_eos": True}
-            answer = await client.post("/v1/chat/completions", json=asked)
-            return int(answer.json()["usage"]["completion_tokens"])
+            async def one(name: str) -> int:
+                asked = {"model": name, "messages": [{"role": "user", "content": "Who are you?"}], "max_tokens": TOKENS, "ignore_eos": True}
+                answer = await client.post("/v1/chat/completions", json=asked)
+                return int(answer.json()["usage"]["completion_tokens"])
 
-        began = time.monotonic()
-        drawn = sum(await asyncio.gather(*(one(name) for name in names)))
-        return drawn / (time.monotonic() - began)
+            return sum(await asyncio.gather(*(one(name) for name in names)))
+
+    found = []
+    for _ in range(TIMES):
+        began, spent = time.monotonic(), _spent(server)
+        drawn = asyncio.run(once())
+        found.append(Speed(drawn / (time.monotonic() - began), drawn / max(0.01, _spent(server) - spent)))
+    return Speed(*(statistics.median(column) for column in zip(*found, strict=True)))
 
 
 def measured(persona: Persona, engine: Engine) -> list[str]:
@@ -75,31 +90,41 @@ def measured(persona: Persona, engine: Engine) -> list[str]:
     first = ["base", *ADAPTERS[: 3 if engine == "vllm" else 4]]
     (server,) = starting.start(persona, [get_checkpoint(persona, name) for name in first], engine, context=1024)
     servers.wait_ready(server)
-    up = time.monotonic() - began
-    asyncio.run(speed(server, ["sft-1"]))
-    answered = time.monotonic() - began
+    up = f"{time.monotonic() - began:.0f} s ({_spent(server):.0f})"
     taken = ""
     if engine == "vllm":
         joined = get_checkpoint(persona, "sft-4")
         times = []
         for _ in range(TIMES):
             began = time.monotonic()
-            server = hot.add(persona, joined)
+            hot.add(persona, joined)
             middle = time.monotonic()
             hot.remove(persona, joined.id)
             times.append((middle - began, time.monotonic() - middle))
         server = hot.add(persona, joined)
         taken = " / ".join(f"{statistics.median(column) * 1000:.0f} ms" for column in zip(*times, strict=True))
-    speeds = [f"{statistics.median(asyncio.run(speed(server, list(ADAPTERS[:streams]))) for _ in range(TIMES)):.0f}" for streams in (1, 2, 4)]
-    asyncio.run(speed(server, ["base"]))
-    alone = f"{statistics.median(asyncio.run(speed(server, ['base'])) for _ in range(TIMES)):.0f}"
+    speed(server, ADAPTERS)  # the first replies prepare what later ones find ready
+    speeds = [speed(server, names) for names in (["base"], *(ADAPTERS[:streams] for streams in (1, 2, 4)))]
     members = processes.members(server.path)
     held = sum(_resident(pid) for pid in members)
     began = time.monotonic()
     servers.stop(server)
-    gone = time.monotonic() - began
-    left = [pid for pid in members if processes.is_running(pid)]
-    return [f"{up:.1f} s", f"{answered:.1f} s", taken, alone, *speeds, size(held), f"{gone:.1f} s{f', {len(left)} LEFT' if left else ''}"]
+    gone = f"{time.monotonic() - began:.1f} s"
+    if left := [pid for pid in members if processes.is_running(pid)]:
+        gone += f", {len(left)} processes are LEFT"
+    return [up, taken, *(f"{s.each_second:.0f} ({s.each_processor_second:.0f})" for s in speeds), size(held), gone]
+
+
+def _spent(server: Server) -> float:
+    """Seconds of processor that a server's processes have used."""
+    ticks = 0
+    for pid in processes.members(server.path):
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _resident(pid: int) -> int:
@@ -118,7 +143,7 @@ def main() -> None:
     base = own_home(arguments.base)
     persona = create("Bench", base, parent=Path(os.environ["STUDIO_HOME"]))
     make_adapters(persona, require_base(base))
-    heads = ("engine", "up", "first answer", "adapter in / out", "base", "1 stream", "2", "4", "memory", "stop")
+    heads = ("engine", "up", "adapter in / out", "base", "1 adapter", "2 at once", "4 at once", "memory", "stop")
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}", flush=True)
     for engine in arguments.engine or ("vllm", "embedded"):
         if engine == "vllm" and not environment.status().ready:

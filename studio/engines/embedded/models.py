@@ -57,12 +57,15 @@ class Weights:
         self.stops = frozenset(stop_ids(self.tokenizer, self.template, own))
         self.adapters: dict[str, str] = {}
         """PEFT's name of each adapter, by checkpoint id."""
+        self.layers: list[Any] = []
+        """Those that the adapters sit on."""
         self.active: str | None = None
         """Checkpoint id of the adapter that is switched on."""
 
     def add_adapter(self, checkpoint_id: str, folder: Path) -> None:
         """Put an adapter over the model, switched off. StudioError if it does not fit."""
         from peft import PeftModel
+        from peft.tuners.tuners_utils import BaseTunerLayer
 
         name = f"a{len(self.adapters)}"  # PEFT refuses dots in names
         with warnings.catch_warnings(record=True) as said:
@@ -79,6 +82,7 @@ class Weights:
             raise StudioError(f"The adapter {folder} does not match the layers of {self.root}; is the right base under it?")
         self.model.eval()
         self.model.base_model.disable_adapter_layers()
+        self.layers = [module for module in self.model.modules() if isinstance(module, BaseTunerLayer)]
         self.adapters[checkpoint_id] = name
         self.active = None
 
@@ -87,11 +91,12 @@ class Weights:
         wanted = checkpoint_id if checkpoint_id in self.adapters else None
         if wanted == self.active:
             return
-        if wanted is None:
-            self.model.base_model.disable_adapter_layers()
-        else:
-            self.model.base_model.enable_adapter_layers()
-            self.model.set_adapter(self.adapters[wanted])
+        # What PEFT's own set_adapter does for inference (0.21), without its walk over every parameter: replies side by side switch at each
+        # token, and that walk took as long as the token.
+        for layer in self.layers:
+            layer._disable_adapters = wanted is None
+            if wanted is not None:
+                layer._active_adapter = [self.adapters[wanted]]
         self.active = wanted
 
     def encode(self, text: str, special: bool) -> list[int]:
