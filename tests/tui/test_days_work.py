@@ -190,7 +190,7 @@ async def test_a_training_is_planned_changed_and_queued(persona: Persona, monkey
         assert "then serve" in await press(pilot, "enter")
         text = await press(pilot, "s")
         assert "○ cpt-2 queued" in text
-    run, server = (control.run(persona, name) for name in ("cpt-2", "serve-1"))
+    run, server = (control.run(persona, name) for name in ("cpt-2", "serve-3"))
     assert server.inputs.after == "cpt-2" and server.status.state == QUEUED
     assert run.status.state == QUEUED
     assert "epochs = 2.0" in run.recipe_text and "learning_rate = 3e-05" in run.recipe_text
