@@ -37,7 +37,7 @@ NF4 = 0.516
 """Bytes a weight of 4 bits takes, its scales (quantized themselves) included: 0.5 + 0.127 / 8 (Dettmers et al. 2023, QLoRA)."""
 HEAD_TOKENS, HEAD_WORDS = 4096, 8192
 """The head is computed in tiles of so many tokens and entries of the vocabulary (TRL 1.16)."""
-WORKED = 5
+WORKED = 11
 """Without a GPU: times of what a layer remembers that passing through it has besides, glibc keeping what is freed (measured)."""
 TILES, TILES_KEPT, KEPT = 9, 16, 32 << 20
 """Without a GPU: so many of these tiles at a time, in float32 (measured). Of blocks below 32 MB glibc keeps what is freed: then so many."""
@@ -133,7 +133,7 @@ def memory(recipe: Trainable, shape: Shape, there: int, gpu: bool) -> dict[str, 
     activations += 0 if gpu else WORKED * layer
     if recipe.method == "qlora" or (recipe.method == "lora" and kept != bytes_each):
         activations += 3 * shape.hidden * max(shape.inner, shape.hidden) * bytes_each  # one layer's weights as they are multiplied
-    tile = min(tokens, HEAD_TOKENS) * min(shape.vocabulary, HEAD_WORDS)
+    tile = min(tokens - 1, HEAD_TOKENS) * min(shape.vocabulary, HEAD_WORDS)
     head = tile * bytes_each if gpu else _head_without_gpu(4 * tile, varied=not getattr(recipe, "packing", False))
     head += tokens * shape.hidden * 8
     if recipe.method == "full":
