@@ -58,7 +58,7 @@ def test_every_family_is_served_as_it_was_trained(serving: environment.ServingEn
 
     pocket = ensure_pocket()
     made: dict[str, Path] = {}
-    for name in FAMILIES:
+    for name in sorted(FAMILIES, key=ROUGH.__contains__):  # one that does not start leaves nothing behind for those after it
         base = family(name, pocket, tmp_path / name / "base")
         quick: dict[str, Any] = {"learning_rate": 5e-3, "length": 96, "train": lore(4), "val": lore(6)[4:]}
         run = run_in(tmp_path / name, pocket, "cpt", weights=base, **quick)
