@@ -175,10 +175,10 @@ def keys(presses: int = 80) -> None:
 
 
 def first(rounds: int = 15) -> None:
-    """From the engine's first piece of the last reply that begins to that text on screen."""
+    """From the engine's first piece of the last reply that begins to that text on screen. The engine reads the prompt for 60 ms before."""
     for panes in (2, 4):
         with sitting(panes, probes=rounds + 1) as (terminal, engine):
-            engine.default = lambda model: Script(["Kettle" * 2, "x"] * 50, rate=20.0)
+            engine.default = lambda model: Script(["Kettle" * 2, "x"] * 50, rate=20.0, prefill=0.06)
             assert terminal.wait_for("●".encode()), "the app did not open"
             times = []
             for _ in range(rounds):

@@ -30,6 +30,8 @@ class Script:
     pieces: list[str]
     rate: float = 0.0
     """Pieces a second; 0: all at once."""
+    prefill: float = 0.0
+    """Seconds after the answer's head before the first piece, as an engine that reads the prompt."""
     finish: str = "stop"
     dies_after: int | None = None
     """Breaks the connection after that many pieces."""
@@ -86,6 +88,9 @@ class FakeEngine:
         return StreamingResponse(self._stream(asked["model"], script), media_type="text/event-stream")
 
     async def _stream(self, model: str, script: Script) -> AsyncIterator[str]:
+        if script.prefill:
+            yield ": reading\n\n"  # the head leaves with the first bytes
+            await asyncio.sleep(script.prefill)
         began = time.monotonic()
         for number, piece in enumerate(script.pieces):
             if script.dies_after == number:
