@@ -131,14 +131,21 @@ def fault_of(row: Any, forbidden: list[str]) -> str:
     return "" if any(message["role"] == "assistant" for message in messages) else "no reply"
 
 
+class Refused(Exception):
+    """The base's chat template does not take this conversation."""
+
+
 def render_marked(template: Template, messages: list[dict[str, str]], tokenizer: Any) -> tuple[str, list[tuple[int, int]]]:
     """The conversation as one text and where in it the loss counts: each reply and the end-of-turn token after it.
 
-    Raises StudioError if the template changes replies, so that they cannot be found in what it renders.
+    Raises Refused if the template does not take the conversation, StudioError if it changes replies, so that they cannot be found.
     """
 
     def rendered(chat: list[dict[str, str]]) -> str:
-        return str(tokenizer.apply_chat_template(chat, chat_template=template.text, tokenize=False))
+        try:
+            return str(tokenizer.apply_chat_template(chat, chat_template=template.text, tokenize=False))
+        except Exception as error:  # a foreign template is a program: it may raise anything
+            raise Refused from error
 
     plain = [{"role": message["role"], "content": message["content"].strip()} for message in messages]
     marked = [message | {"content": OPEN + message["content"] + CLOSE} if message["role"] == "assistant" else message for message in plain]
@@ -156,8 +163,6 @@ def conversations(rows: Iterable[Any], tokenizer: Any, template: Template, lengt
 
     Rows longer than ``length`` are cut at the end and counted; rows in which nothing is left to learn are dropped and counted.
     """
-    from jinja2 import TemplateError
-
     backend = plain_backend(tokenizer)
     forbidden = [*control_tokens(tokenizer), OPEN, CLOSE]
     split = Split()
@@ -168,7 +173,7 @@ def conversations(rows: Iterable[Any], tokenizer: Any, template: Template, lengt
             continue
         try:
             texts.append(render_marked(template, row["messages"], tokenizer))
-        except TemplateError:
+        except Refused:
             split.dropped["refused by the base's chat template"] += 1
     for batch in _batches(texts):
         encodings = backend.encode_batch([text for text, _ in batch], add_special_tokens=False)

@@ -39,8 +39,6 @@ class PairSplit(data.Half):
 def tokenized(rows: Iterable[Any], tokenizer: Any, template: Template, length: int) -> PairSplit:
     """Preference rows as tokens. A talk too long loses its oldest turns (the system prompt stays); a pair that even then does not fit is
     dropped and counted, since a reply that loses its end teaches her not to end."""
-    from jinja2 import TemplateError
-
     backend = data.plain_backend(tokenizer)
     forbidden = [*data.control_tokens(tokenizer), OPEN, CLOSE]
     split = PairSplit()
@@ -56,7 +54,7 @@ def tokenized(rows: Iterable[Any], tokenizer: Any, template: Template, length: i
             while _longest(pair) > length and (shorter := without_oldest(prompt)):
                 prompt = shorter
                 pair = _pair(prompt, row, tokenizer, backend, template)
-        except TemplateError:
+        except data.Refused:
             split.dropped["refused by the base's chat template"] += 1
             continue
         fitting = _cut_further(pair, row.get("cut") or [], length)

@@ -152,3 +152,12 @@ def test_a_text_begins_once(pocket: Path, tmp_path: Path) -> None:
     text_rows = data.documents(lore(2), tokenizer)
     for row in (*talk.rows, *text_rows.rows):
         assert row.input_ids[0] == first and row.input_ids.count(first) == 1
+
+
+@pytest.mark.parametrize("fault", ["{{ raise_exception('no') }}", "{{ messages[0].content + 1 }}"])
+def test_a_conversation_its_template_does_not_take_is_counted(tokenizer: Any, pocket: Path, fault: str) -> None:
+    own = template_for(pocket)
+    strict = own._replace(text="{% if messages[0].role == 'system' %}" + fault + "{% endif %}" + own.text)
+    chats = [[{"role": role, "content": "Hm."} for role in roles] for roles in (("user", "assistant"), ("system", "user", "assistant"))]
+    split = data.conversations([{"messages": chat} for chat in chats], tokenizer, strict, 512)
+    assert len(split.rows) == 1 and split.dropped == {"refused by the base's chat template": 1}
