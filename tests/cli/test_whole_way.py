@@ -1,4 +1,7 @@
-"""The whole way by command: from an empty folder to a ranking, every part real, on the pocket base."""
+"""The whole way by command: from an empty folder to a ranking, every part real, on the pocket base.
+
+The chain of ``tests/jobs/test_queue.py`` goes through merging and quantizing.
+"""
 
 from __future__ import annotations
 
@@ -55,14 +58,13 @@ def test_from_an_empty_folder_to_a_ranking(tmp_path: Path, lore_text: str) -> No
     planned = json.loads((root / "runs" / "cpt-1" / "status.json").read_text())["steps"]
     assert abs(plan["steps"] - planned) <= 1, "the plan's steps are not the run's"
     assert answer("train", "sft", *quick, "--wait", cwd=root)["checkpoints"] == ["sft-2-e1"]
-    assert answer("quantize", "sft", "--scheme", "int4-rtn", "--wait", cwd=root)["checkpoints"] == ["sft-2-e1-int4-rtn"]
 
     family = {c["id"]: c for c in answer("checkpoints", "list", cwd=root)}
-    assert [family[c]["parent"] for c in ("cpt-1-e1", "sft-2-e1", "sft-2-e1-int4-rtn")] == ["base", "cpt-1-e1", "sft-2-e1"]
+    assert [family[c]["parent"] for c in ("cpt-1-e1", "sft-2-e1")] == ["base", "cpt-1-e1"]
     assert set(next(iter(family.values()))) >= {"id", "name", "stage", "parent", "base", "path", "created", "metrics"}
     assert family["cpt-1-e1"]["metrics"]["val_loss"] < 8.4
     assert "was made from it" in studio("checkpoints", "delete", "cpt-1-e1", cwd=root, code=1)
-    assert [(j["id"], j["state"]) for j in answer("jobs", "list", cwd=root)] == [("cpt-1", "done"), ("sft-2", "done"), ("quantize-3", "done")]
+    assert [(j["id"], j["state"]) for j in answer("jobs", "list", cwd=root)] == [("cpt-1", "done"), ("sft-2", "done")]
 
     served = answer("serve", "cpt-1-e1", "sft-2-e1", cwd=root)
     try:
@@ -77,9 +79,8 @@ def test_from_an_empty_folder_to_a_ranking(tmp_path: Path, lore_text: str) -> No
         results = answer("probe", "cpt-1-e1", "sft-2-e1", "--max-tokens", "12", cwd=root)
         assert results["sft-2-e1"][1]["right"] in (True, False) and len(results["sft-2-e1"][1]["scores"]) == 2
 
-        dealt = answer(
-            "review", "deal", "cpt-1-e1", "sft-2-e1", "--say", "Hello?", "--say", "I lost a glove.", "--say", "The rain?", "--wait", cwd=root
-        )
+        said = [word for text in ("Hello?", "I lost a glove.", "The rain?") for word in ("--say", text)]
+        dealt = answer("review", "deal", "cpt-1-e1", "sft-2-e1", *said, "--max-tokens", "24", "--wait", cwd=root)
         blind = answer("review", "next", cwd=root)
         assert "sft" not in json.dumps(blind) and "cpt" not in json.dumps(blind)
         told = answer("review", "vote", blind["round"], "1", cwd=root)
