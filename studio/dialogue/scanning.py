@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -81,31 +81,48 @@ def _send(helper: subprocess.Popen[bytes], task: bytes) -> None:
 
 def _scanned(path: Path, blocks: Sequence[Block], words: Words, tell: Callable[[int], None]) -> array[int]:
     found = array("Q")
-    first, *others = words.held
     if not blocks:
         return found
+    first, more = words.held[0], len(words.held) > 1 or bool(words.absent)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as texts:
         for done, (key, start, size) in enumerate(blocks):
             if done % 500 == 0:
                 tell(done)
             # As bytes of its own a block is searched faster than in the map, the copy included (3.11: mmap.find compares byte by byte).
             block = texts[start : start + size]
-            at, begins = block.find(first), 0
-            while at >= 0:
-                key += block.count(b"\0", begins, at)
-                ends = block.index(b"\0", at)
-                if (not others and not words.absent) or _meant(block, block.rfind(b"\0", begins, at) + 1 or begins, ends, others, words.absent):
-                    found.append(key)
-                key, begins = key + 1, ends + 1
-                at = block.find(first, begins)
+            taste = size // 16
+            often = more and 4 * block.count(first, 0, taste) > block.count(b"\0", 0, taste)
+            found.extend(key + place for place in (_row_by_row if often else _from_hit_to_hit)(block, words))
     return found
 
 
-def _meant(block: bytes, start: int, end: int, held: Sequence[bytes], absent: Sequence[bytes]) -> bool:
+def _from_hit_to_hit(block: bytes, words: Words) -> Iterator[int]:
+    """Places of the rows that are meant: three times as fast as row by row where few rows have the first word."""
+    first, *others = words.held
+    at, begins, place = block.find(first), 0, 0
+    while at >= 0:
+        place += block.count(b"\0", begins, at)
+        ends = block.index(b"\0", at)
+        if not (others or words.absent) or _meant(block[block.rfind(b"\0", begins, at) + 1 or begins : ends], others, words.absent):
+            yield place
+        place, begins = place + 1, ends + 1
+        at = block.find(first, begins)
+
+
+def _row_by_row(block: bytes, words: Words) -> Iterator[int]:
+    """The same, twice as fast where most rows have the first word and others are to be looked for in each."""
+    first, *others = words.held
+    return (place for place, row in enumerate(block.split(b"\0")) if first in row and _meant(row, others, words.absent))
+
+
+def _meant(row: bytes, held: Sequence[bytes], absent: Sequence[bytes]) -> bool:
     for each in held:
-        if block.find(each, start, end) < 0:
+        if each not in row:
             return False
-    return not absent or all(block.find(each, start, end) < 0 for each in absent)
+    for each in absent:  # noqa: SIM110 (a generator takes as long as looking does)
+        if each in row:
+            return False
+    return True
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
 from pathlib import Path
 
@@ -150,6 +151,16 @@ def test_texts_scanned_by_several_processes_are_the_same(filled: Persona, monkey
     # A process that cannot do its part leaves it to this one.
     monkeypatch.setattr(scanning, "python", lambda module: ["false"])
     assert numbers(index, line) == alone
+
+
+@pytest.mark.parametrize("often", [0.02, 0.9])
+@pytest.mark.parametrize("words", [scanning.Words([b"a"]), scanning.Words([b"a", b"bb"], [b"c"]), scanning.Words([b"a"], [b"c", b"bb"])])
+def test_both_ways_through_a_block_find_the_same_rows(often: float, words: scanning.Words) -> None:
+    chance = random.Random(often)
+    texts = [b"".join(chance.choices((b"a", b"bb", b"c", b"d"), (often, 0.5, 0.3, 1), k=chance.randrange(6))) for _ in range(500)]
+    block = b"\0".join(texts) + b"\0"
+    meant = [n for n, t in enumerate(texts) if all(w in t for w in words.held) and not any(w in t for w in words.absent)]
+    assert meant and list(scanning._from_hit_to_hit(block, words)) == list(scanning._row_by_row(block, words)) == meant
 
 
 @pytest.mark.parametrize("harm", ["gone", "no database", "cut", "middle", "other layout", "texts gone"])
