@@ -7,10 +7,11 @@ appended to batch by batch, so that what was done stays done. Prints JSON lines:
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
+
+from studio.stages.asked import once
 
 BATCH_TOKENS = 8192
 LONGEST = 512
@@ -72,20 +73,5 @@ def work(folder: Path, texts: Path, vectors: Path) -> int:
     return dims
 
 
-def main() -> int:
-    from studio.stages.__main__ import prepare_process
-    from studio.stages.sentences import sentence
-
-    prepare_process()
-    try:
-        found: dict[str, Any] = {"dims": work(*map(Path, sys.argv[1:4]))}
-    except Exception as error:  # the loaders raise whatever they stumble over
-        found = {"error": sentence(error)}
-    print(json.dumps(found))
-    return 0
-
-
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)
+    once(lambda: {"dims": work(*map(Path, sys.argv[1:4]))})

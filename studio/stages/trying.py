@@ -6,10 +6,11 @@ Prints one JSON object, ``{"reply": …, "tokens": …}`` or ``{"error": …}``.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
+
+from studio.stages.asked import once
 
 MOST = 48
 """Tokens of the reply."""
@@ -35,20 +36,5 @@ def answer(folder: Path, messages: list[dict[str, str]]) -> dict[str, Any]:
     return {"reply": tokenizer.decode(drawn, skip_special_tokens=True).strip(), "tokens": len(drawn)}
 
 
-def main() -> int:
-    from studio.stages.__main__ import prepare_process
-    from studio.stages.sentences import sentence
-
-    prepare_process()
-    try:
-        found = answer(Path(sys.argv[1]), json.load(sys.stdin))
-    except Exception as error:  # the loaders raise whatever they stumble over
-        found = {"error": sentence(error)}
-    print(json.dumps(found))
-    return 0
-
-
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)
+    once(lambda: answer(Path(sys.argv[1]), json.load(sys.stdin)))
