@@ -91,10 +91,11 @@ def plan(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -> P
         disk_free=shutil.disk_usage(persona.root).free,
         seconds=None,
     )
+    real = None
     if isinstance(recipe, Quantize):
         _plan_quantizing(persona, planned, recipe, weights)
     elif isinstance(recipe, Cpt | Sft | Preference):
-        _plan_training(persona, planned, recipe, snapshot, weights, Path(inputs.data))
+        real = _plan_training(persona, planned, recipe, snapshot, weights, Path(inputs.data))
         _plan_time(persona, planned, recipe, weights)
     if isinstance(recipe, Preference) and planned.steps is not None and planned.steps < FEW_STEPS:
         planned.warnings.append(
@@ -104,9 +105,7 @@ def plan(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -> P
     there, whose = memory_there()
     if there and planned.memory["total"] > there:
         told = f"It will want about {size(planned.memory['total'])} of memory and {whose} has {size(there)}; "
-        planned.change = (
-            planning.nearest_fit(recipe, planning.shape_of(weights), there, on_gpu()) if isinstance(recipe, Cpt | Sft | Preference) else None
-        )
+        planned.change = planning.nearest_fit(real, planning.shape_of(weights), there, on_gpu()) if real else None
         planned.warnings.append(
             told + (f"it fits with {planned.change.said} (about {size(planned.change.bytes)})." if planned.change else "take a smaller base.")
         )
@@ -170,7 +169,10 @@ def memory_there() -> tuple[int, str]:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 0), "this machine, without a GPU,"
 
 
-def _plan_training(persona: Persona, planned: Plan, recipe: Cpt | Sft | Preference, snapshot: Snapshot | None, weights: Path, data: Path) -> None:
+def _plan_training(
+    persona: Persona, planned: Plan, recipe: Cpt | Sft | Preference, snapshot: Snapshot | None, weights: Path, data: Path
+) -> Cpt | Sft | Preference:
+    """Returns the recipe with the length that its rows really have, where none is as long as it allows: what its memory goes by."""
     longest = recipe.length
     if snapshot and isinstance(recipe, Preference):
         planned.sequences = planned.rows
@@ -192,7 +194,8 @@ def _plan_training(persona: Persona, planned: Plan, recipe: Cpt | Sft | Preferen
     shape = planning.shape_of(weights)
     there, _ = memory_there()
     planned.trainable = planning.trained(recipe, shape)
-    planned.memory = planning.memory(msgspec.structs.replace(recipe, length=max(32, min(recipe.length, longest))), shape, there, on_gpu())
+    real = msgspec.structs.replace(recipe, length=max(32, min(recipe.length, longest)))
+    planned.memory = planning.memory(real, shape, there, on_gpu())
     if recipe.method == "full":
         states = 12 if planning.in_float32(recipe, shape, there, on_gpu()) else 8
         planned.disk = ceil(recipe.epochs) * planned.parameters * 2 + (recipe.keep_states + 1) * planned.parameters * states
@@ -208,6 +211,7 @@ def _plan_training(persona: Persona, planned: Plan, recipe: Cpt | Sft | Preferen
             f"At each of {evaluations} evaluations up to {recipe.probes} probes are answered with at most {recipe.probe_tokens} tokens each "
             f"({evaluations * recipe.probes * recipe.probe_tokens:,} tokens written in all; probes = 0 leaves them out)."
         )
+    return real
 
 
 @lru_cache(maxsize=4)

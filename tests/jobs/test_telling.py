@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from studio import forecast
+from studio import forecast, planning
 from studio.checkpoints.store import delete_checkpoint
 from studio.errors import StudioError
 from studio.jobs import control, queue
@@ -109,3 +109,13 @@ def test_a_plan_that_wants_more_memory_than_there_is_warns(trained: Persona, tmp
     monkeypatch.setenv("STUDIO_DEVICE", str(tmp_path / "device.json"))
     (warning,) = [text for text in forecast.plan(trained, "cpt", recipe).warnings if "memory" in text]
     assert "Paper 1 has 1.0 MB" in warning
+
+
+def test_what_would_fit_goes_by_the_rows_that_are_there(trained: Persona, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No row is as long as the recipe allows: half that length would save nothing, and is not offered."""
+    (tmp_path / "device.json").write_text(json.dumps({"uuid": "GPU-of-paper", "name": "Paper 1", "total": 1 << 20}))
+    monkeypatch.setenv("STUDIO_DEVICE", str(tmp_path / "device.json"))
+    asked: list[int] = []
+    monkeypatch.setattr(planning, "nearest_fit", lambda recipe, *there: asked.append(recipe.length))
+    planned = forecast.plan(trained, "cpt", resolve(trained, "cpt", settings=["length=2048", "packing=false"]))
+    assert planned.warnings and asked[0] < 2048
