@@ -104,9 +104,8 @@ def ollama_file(persona: Persona, checkpoint: Checkpoint, source: str) -> str:
     folder = Path(checkpoint.path)
     if not (folder / "tokenizer_config.json").is_file():
         return ""
-    drawn = Sampling()
     context = min(LONGEST, context_length(folder))
-    return modelfile(source, template_for(folder), persona.manifest.character.system_prompt, context, drawn.temperature, drawn.top_p)
+    return modelfile(source, template_for(folder), persona.manifest.character.system_prompt, context, Sampling())
 
 
 def _first_probe(persona: Persona) -> str:

@@ -7,6 +7,7 @@ by word are written: a base's own Jinja has no sure translation.
 from __future__ import annotations
 
 from studio.checkpoints.templates import Template, stop_tokens
+from studio.review.rounds import Sampling
 
 TEMPLATES = {
     "chatml": """\
@@ -45,8 +46,9 @@ TEMPLATES = {
 }
 
 
-def modelfile(source: str, template: Template, system: str, context: int, temperature: float, top_p: float) -> str:
-    """The text of a Modelfile for the weights at ``source`` (``.`` or ``./model.gguf``); empty if the template has no translation."""
+def modelfile(source: str, template: Template, system: str, context: int, drawn: Sampling) -> str:
+    """The text of a Modelfile for the weights at ``source`` (``.`` or ``./model.gguf``), which draws replies as the studio does; empty if the
+    template has no translation."""
     if template.name not in TEMPLATES:
         return ""
     text = TEMPLATES[template.name].replace("%EOS%", template.eos_token)
@@ -54,5 +56,7 @@ def modelfile(source: str, template: Template, system: str, context: int, temper
     if system:
         lines.append('SYSTEM """' + system.replace('"""', "'''") + '"""')
     lines += [f'PARAMETER stop "{stop}"' for stop in stop_tokens(template)]
-    lines += [f"PARAMETER num_ctx {context}", f"PARAMETER temperature {temperature}", f"PARAMETER top_p {top_p}"]
+    lines += [f"PARAMETER num_ctx {context}", f"PARAMETER temperature {drawn.temperature}", f"PARAMETER top_p {drawn.top_p}"]
+    # Ollama would take the 40 likeliest alone, and its older releases punish repetition by 1.1.
+    lines += ["PARAMETER top_k 0", f"PARAMETER repeat_penalty {drawn.repetition_penalty}"]
     return "\n".join(lines) + "\n"

@@ -23,6 +23,7 @@ from studio.errors import StudioError
 from studio.persona.folder import Persona
 from studio.recipes.files import to_toml
 from studio.recipes.schema import Cpt, Dpo, Orpo, Recipe, Sft
+from studio.review.rounds import Sampling
 
 TALK = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}]}
 PAIR = {
@@ -213,12 +214,13 @@ def template(name: str, text: str, end: str) -> Template:
     ],
 )
 def test_the_modelfile_says_it_in_ollamas_words(found: Template, words: list[str]) -> None:
-    text = modelfile(".", found, 'You are Wen. """ no', 4096, 0.8, 0.95)
+    text = modelfile(".", found, 'You are Wen. """ no', 4096, Sampling())
     assert text.startswith("FROM .\n") and all(word in text for word in words)
     assert f'PARAMETER stop "{found.end_of_turn}"' in text and "PARAMETER num_ctx 4096" in text
+    assert "PARAMETER top_k 0\nPARAMETER repeat_penalty 1.0\n" in text, "Ollama's own would draw otherwise than the studio"
     assert text.count('"""') == 4, "a system prompt cannot end its own quotes"
     assert text.count("{{") == text.count("}}") and text.count("{{ end }}") + text.count("{{- end }}") >= 1
-    assert modelfile(".", template("own", "{{ x }}", "</s>"), "", 4096, 0.8, 0.95) == ""
+    assert modelfile(".", template("own", "{{ x }}", "</s>"), "", 4096, Sampling()) == ""
 
 
 def test_the_card_has_data_verdict_and_licence(persona: Persona, base: Path) -> None:
