@@ -160,7 +160,9 @@ def test_both_ways_through_a_block_find_the_same_rows(often: float, words: scann
     texts = [b"".join(chance.choices((b"a", b"bb", b"c", b"d"), (often, 0.5, 0.3, 1), k=chance.randrange(6))) for _ in range(500)]
     block = b"\0".join(texts) + b"\0"
     meant = [n for n, t in enumerate(texts) if all(w in t for w in words.held) and not any(w in t for w in words.absent)]
-    assert meant and list(scanning._from_hit_to_hit(block, words)) == list(scanning._row_by_row(block, words)) == meant
+    conditions = [*((word, True) for word in words.held), *((word, False) for word in words.absent)]
+    assert meant and list(scanning._from_hit_to_hit(block, conditions)) == scanning._row_by_row(block, conditions) == meant
+    assert scanning._row_by_row(block, conditions[::-1]) == meant
 
 
 @pytest.mark.parametrize("harm", ["gone", "no database", "cut", "middle", "other layout", "texts gone"])
