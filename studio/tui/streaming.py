@@ -7,16 +7,19 @@ and nothing in it is obeyed.
 from __future__ import annotations
 
 import re
+import time
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.color import Color
+from textual.filter import LineFilter
 from textual.geometry import Region
 from textual.reactive import var
 from textual.strip import Strip
@@ -41,8 +44,26 @@ BEYOND = -1
 WHEEL = 3
 """Rows a turn of the mouse wheel moves."""
 
+A_TURN = 0.00002
+"""Seconds: any wait at all hands Python's lock to the thread that waits for it."""
+
 _STRAY_JOINER = re.compile(r"(?<![\U0001F000-\U0001FAFF\u2190-\u2BFF\uFE0F])\u200D")
 """A zero-width joiner that joins no emoji: terminals and Rich disagree about the width of what it would join."""
+
+
+def draw_now(panes: Iterable[StreamPane]) -> None:
+    """Have what changed in these panes drawn before anything else is done.
+
+    By itself a change is drawn when its widget, then the screen have nothing else to do, and then at the next frame: 4 ms after a
+    reply's first piece, half of all that it waited. What is drawn is written by a thread of Textual's, which gets its turn here and not
+    only when this one waits for something. ``_dirty_widgets`` and ``_on_timer_update`` are Textual 8.2.8's own.
+    """
+    waiting = list(panes)
+    if waiting:
+        screen = waiting[0].screen
+        screen._dirty_widgets.update(waiting)
+        screen._on_timer_update()
+        time.sleep(A_TURN)
 
 
 class StreamPane(Widget, can_focus=True, inherit_bindings=False):
@@ -81,8 +102,11 @@ class StreamPane(Widget, can_focus=True, inherit_bindings=False):
         self._tail = ""
         self._strips: dict[tuple[int, bool], Strip] = {}
         """Finished lines of the widget, frame and all, by row and whether the thumb of the bar stands beside it."""
-        self._frame: tuple[Strip, Strip] | None = None
-        """What stands left and right of the content on each line: border and padding."""
+        self._frame: tuple[Strip, Strip, Sequence[LineFilter], Color] | None = None
+        """What stands left and right of the content on each line, border and padding; what each line goes through, and the
+        background that wants."""
+        self._edges: dict[int, Strip] = {}
+        """Finished lines above and below the content, titles and all."""
         self._styles: dict[str, Style] = {}
         """The style of each kind: asking for one costs more than drawing a line with it."""
 
@@ -228,8 +252,14 @@ class StreamPane(Widget, can_focus=True, inherit_bindings=False):
         self._forget()
         super().notify_style_update()
 
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        if not regions:
+            self._edges.clear()
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+
     def _forget(self) -> None:
         self._strips.clear()
+        self._edges.clear()
         self._frame = None
         self._styles.clear()
 
@@ -244,36 +274,38 @@ class StreamPane(Widget, can_focus=True, inherit_bindings=False):
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Finished lines, frame included: asking Textual for border and padding of each line costs more than the text."""
-        gutter = self.gutter
-        first, last = gutter.top, gutter.top + self.size.height
+        width = self.outer_size.width
+        first = self.gutter.top
+        last = first + self.size.height
         begin, end = self._thumb()
+        strips, edges, below = self._strips, self._edges, len(self.rows)
         found = []
         for y in crop.line_range:
             if first <= y < last:
                 line = y - first
-                found.append(self._line(line + self.top, begin <= line < end))
+                row = line + self.top
+                key = row if row < below else BEYOND, begin <= line < end
+                found.append(strips.get(key) or self._line(*key))
             else:
-                found.extend(super().render_lines(Region(0, y, self.outer_size.width, 1)))
-        if crop.column_span != (0, self.outer_size.width):
+                if y not in edges:
+                    (edges[y],) = super().render_lines(Region(0, y, width, 1))
+                found.append(edges[y])
+        if crop.column_span != (0, width):
             found = [strip.crop(crop.x, crop.right) for strip in found]
         return found
 
     def _line(self, row: int, thumb: bool) -> Strip:
-        row = row if row < len(self.rows) else BEYOND
-        strip = self._strips.get((row, thumb))
-        if strip is None:
-            if self._frame is None:
-                width, gutter = self.outer_size.width, self.gutter
-                (empty,) = super().render_lines(Region(0, gutter.top, width, 1))
-                self._frame = (empty.crop(0, gutter.left), empty.crop(width - gutter.right, width))
-            left, right = self._frame
-            content = self._draw_row(row, self.size.width - 1, thumb)
-            if filters := self.get_line_filters():
-                background = self.background_colors[1]
-                for line_filter in filters:
-                    content = content.apply_filter(line_filter, background)
-            strip = Strip.join([left, content, right])
-            self._strips[row, thumb] = strip
+        """Draw a line of the widget and keep it."""
+        if self._frame is None:
+            width, gutter = self.outer_size.width, self.gutter
+            (empty,) = super().render_lines(Region(0, gutter.top, width, 1))
+            ends = empty.crop(0, gutter.left), empty.crop(width - gutter.right, width)
+            self._frame = (*ends, self.get_line_filters(), self.background_colors[1])
+        left, right, filters, background = self._frame
+        content = self._draw_row(row, self.size.width - 1, thumb)
+        for line_filter in filters:
+            content = content.apply_filter(line_filter, background)
+        strip = self._strips[row, thumb] = Strip.join([left, content, right])
         return strip
 
     def render_line(self, y: int) -> Strip:

@@ -1,14 +1,15 @@
 """How long a judge waits at the review screen: ``python tests/bench/review_latency.py [keys|first|next|open]``.
 
-A real pty, a real process, an engine over real HTTP on the same machine. Measured are: a key while two or four replies stream at 100
-pieces a second each; the first piece of text from the engine to the screen; from the vote to the next round that was written ahead;
-opening a review of five thousand rounds. Wall times depend on what else the machine does, so the processor time of the app stands
-beside them. Not a test: it prints.
+A real pty, the app alone in its process, an engine over real HTTP in another, and this one, which reads what the app writes and nothing
+else. Measured are: a key while two or four replies stream at 100 pieces a second each; the first piece of text from the engine to the
+screen; from the vote to the next round that was written ahead; opening a review of five thousand rounds. Wall times depend on what else
+the machine does, so the processor time of the app stands beside them. Not a test: it prints.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import random
@@ -33,28 +34,51 @@ from studio.persona.folder import Persona, create  # noqa: E402
 from studio.review.rounds import Review, Round, Side, digest, open_review  # noqa: E402
 from studio.review.votes import Vote  # noqa: E402
 from tests.tui.review.conftest import add_checkpoint  # noqa: E402
-from tests.tui.review.fake_engine import KEY, FakeEngine, Script  # noqa: E402
+from tests.tui.review.fake_engine import KEY, FakeEngine  # noqa: E402
 
 APP = """
 import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from tests.tui.review.judge import Host
-from studio.persona.folder import open_persona
-from studio.review.rounds import get_review
-from studio.tui.review.screen import ReviewScreen
-persona = open_persona(Path({persona!r}))
-Host(ReviewScreen(persona, review=get_review(persona, {review!r}))).run()
+from studio.tui.app import run
+persona = Path({persona!r})
+run(persona, review=[])
 """
 KEYS = ((b"1", b"have to be complete"), (b"p", b"s drops this round"))
 NAMES = ["base", "sft-1-e1", "sft-1-e2", "sft-1-e3"]
 
 
+class Engine(FakeEngine):
+    """``stamping_engine.py``, in a process of its own: what it does takes no turn from whoever reads the terminal."""
+
+    def __enter__(self) -> Engine:
+        script = str(Path(__file__).with_name("stamping_engine.py"))
+        self.child = subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        assert self.child.stdout
+        self.stamps = self.child.stdout
+        self.port = int(self.stamps.readline())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.child.kill()
+        self.child.wait()
+
+    def replies(self, **manner: object) -> None:
+        """What the coming replies are like, see ``stamping_engine.py``."""
+        assert self.child.stdin
+        self.child.stdin.write(json.dumps(manner).encode() + b"\n")
+        time.sleep(0.1)
+
+    def last_began(self, replies: int) -> int:
+        """When the last of so many replies began, by ``time.monotonic_ns``."""
+        return max(int(self.stamps.readline()) for _ in range(replies))
+
+
 class Terminal:
     """A child on a pty, and everything it wrote."""
 
-    def __init__(self, persona: Persona, review: Review, columns: int, rows: int) -> None:
-        code = APP.format(root=str(ROOT), persona=str(persona.root), review=review.id)
+    def __init__(self, persona: Persona, columns: int, rows: int) -> None:
+        code = APP.format(root=str(ROOT), persona=str(persona.root))
         environment = os.environ | {"STUDIO_EXTERNAL_KEY": KEY, "NO_PROXY": "127.0.0.1", "TERM": "xterm-256color"}
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -91,9 +115,9 @@ class Terminal:
 
 
 @contextmanager
-def sitting(panes: int, columns: int = 160, rows: int = 48, probes: int = 1, old: int = 0, ahead: int = 0) -> Iterator[tuple[Terminal, FakeEngine]]:
+def sitting(panes: int, columns: int = 160, rows: int = 48, probes: int = 1, old: int = 0, ahead: int = 0) -> Iterator[tuple[Terminal, Engine]]:
     """The app on a review with ``old`` decided rounds and ``ahead`` prompts whose replies were written ahead."""
-    with tempfile.TemporaryDirectory() as folder, FakeEngine() as engine:
+    with tempfile.TemporaryDirectory() as folder, Engine() as engine:
         os.environ["STUDIO_HOME"] = folder
         persona = create("Wen", parent=Path(folder))
         for name in NAMES[1:]:
@@ -103,7 +127,7 @@ def sitting(panes: int, columns: int = 160, rows: int = 48, probes: int = 1, old
         make_past(persona, review, old)
         make_pool(persona, review, ahead)
         engine.register(persona, NAMES)
-        terminal = Terminal(persona, review, columns, rows)
+        terminal = Terminal(persona, columns, rows)
         try:
             yield terminal, engine
         finally:
@@ -139,7 +163,7 @@ def make_pool(persona: Persona, review: Review, count: int) -> None:
 
 def spread(times: list[float]) -> str:
     found = sorted(times)
-    return f"p50 {found[len(found) // 2]:.0f} ms, p95 {found[int(len(found) * 0.95)]:.0f} ms, worst {found[-1]:.0f} ms"
+    return f"p50 {found[len(found) // 2]:.1f} ms, p95 {found[int(len(found) * 0.95)]:.1f} ms, worst {found[-1]:.1f} ms"
 
 
 def keys(presses: int = 80) -> None:
@@ -147,7 +171,7 @@ def keys(presses: int = 80) -> None:
     for panes in (2, 4):
         for columns, rows in ((80, 24), (160, 48)):
             with sitting(panes, columns, rows) as (terminal, engine):
-                engine.default = lambda model: Script([" kettle" if n % 17 else ".\n" for n in range(100_000)], rate=100.0)
+                engine.replies(first="A kettle", then=" kettle", count=100_000, rate=100.0)
                 assert terminal.wait_for("●".encode()), "the app did not open"
                 terminal.press(b"p")
                 assert terminal.wait_for(b"kettle"), "no reply came"
@@ -174,21 +198,29 @@ def keys(presses: int = 80) -> None:
                 )
 
 
-def first(rounds: int = 15) -> None:
-    """From the engine's first piece of the last reply that begins to that text on screen. The engine reads the prompt for 60 ms before."""
+def first(rounds: int = 40) -> None:
+    """From the engine's sending the first piece of the reply that begins last to all first pieces on screen.
+
+    No reply is drawn before all have begun, or the order would tell who is who: so the time counts from the last. The engine reads the
+    prompt for 60 ms before, as engines do.
+    """
     for panes in (2, 4):
-        with sitting(panes, probes=rounds + 1) as (terminal, engine):
-            engine.default = lambda model: Script(["Kettle" * 2, "x"] * 50, rate=20.0, prefill=0.06)
-            assert terminal.wait_for("●".encode()), "the app did not open"
-            times = []
-            for _ in range(rounds):
-                engine.sent.clear()
-                terminal.press(b"p")
-                assert terminal.wait_for(b"Kettle"), "no reply came"
-                times.append((time.perf_counter() - max(engine.sent[:panes])) * 1000)
-                terminal.press(b"s")
-                assert terminal.wait_for(b"dropped")
-            print(f"first text of {panes} replies, engine to screen: {spread(times)}", flush=True)
+        for columns, rows in ((80, 24), (160, 48)):
+            on_screen = len(NAMES[:panes]) if columns == 160 else 2
+            with sitting(panes, columns, rows, probes=rounds + 1) as (terminal, engine):
+                engine.replies(first="KettleKettle", then="x", count=100, rate=20.0, prefill=0.06)
+                assert terminal.wait_for("●".encode()), "the app did not open"
+                times = []
+                for _ in range(rounds):
+                    terminal.press(b"p")
+                    while terminal.seen.count(b"Kettle") < on_screen:
+                        terminal.seen += os.read(terminal.master, 65536)
+                    drawn = time.monotonic_ns()
+                    times.append((drawn - engine.last_began(panes)) / 1e6)
+                    terminal.press(b"s")
+                    assert terminal.wait_for(b"dropped")
+                    terminal.idle(0.1)
+                print(f"first text of {panes} replies, {columns}x{rows}, engine to screen: {spread(times)}", flush=True)
 
 
 def following(rounds: int = 40, old: int = 5000) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import textwrap
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
-from studio.tui.streaming import StreamPane
+from studio.tui.streaming import StreamPane, draw_now
 from studio.tui.wrapping import Wrapper
 
 WORDS = ["the", "Minister", "has", "spoken", "and", "the", "goose", "sat", "on", "letter", "K", "where", "things", "hum", "a", "little"]
@@ -130,6 +131,23 @@ async def test_hostile_text_is_drawn_harmless_and_kept_raw() -> None:
         assert pane.raw == hostile
         assert "[bold]not bold[/]" in drawn and "␛]52" in drawn
         assert not any((ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 or c == "\u202e" for c in drawn)
+
+
+async def test_a_first_piece_waits_for_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the pane's taking the piece and its being given to the terminal nothing else has its turn."""
+    app = PaneApp()
+    async with app.run_test(size=(40, 12)) as pilot:
+        pane = app.query_one(StreamPane)
+        pane.writing = True
+        await pilot.pause()
+        shown: list[Any] = []
+        monkeypatch.setattr(app, "_display", lambda screen, update: shown.append(update))
+        pane.feed("The kettle")
+        draw_now([pane])
+        assert "The kettle" in "".join(update.render_segments(app.console) for update in shown)
+        shown.clear()
+        await pilot.pause(0.05)
+        assert not any(shown), "and it is drawn once"
 
 
 async def test_new_rows_lay_nothing_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:

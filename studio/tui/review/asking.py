@@ -22,6 +22,7 @@ from studio.tui.review.pacing import Pacer
 from studio.tui.review.panes import Panes
 from studio.tui.review.serving import fitting
 from studio.tui.review.state import Phase, Question
+from studio.tui.streaming import draw_now
 from studio.tui.threads import Done, Trouble
 
 if TYPE_CHECKING:
@@ -195,13 +196,15 @@ class Asking(ReviewBase):
         self.recorded = message.finished
 
     def arrived(self, pacer: Pacer) -> Callable[[int, str], None]:
-        """Takes what comes to the pacer. When all have begun that is drawn at once and not only at the next flush."""
+        """Takes what comes to the pacer. When all have begun that is drawn at once: here, in the app's own loop, and not by a message
+        that waits for its turn.
+        """
 
         def arrive(side: int, text: str) -> None:
             begun = pacer.begun
             pacer.arrive(side, text)
             if not begun and pacer.begun:
-                self.call_next(self.flush)
+                self.flush_now()
 
         return arrive
 
@@ -233,6 +236,11 @@ class Asking(ReviewBase):
                 panes[number].writing = False
         if self.pacer.complete:
             self.all_drawn()
+
+    def flush_now(self) -> None:
+        """As ``flush``, and on the terminal when it returns."""
+        self.flush()
+        draw_now(self.panes)
 
     def all_drawn(self) -> None:
         """All there will be of the replies stands on screen."""

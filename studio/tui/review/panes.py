@@ -33,15 +33,15 @@ class Panes(Container):
         """The first of the replies that are on screen together."""
         self.together = 2
         """How many are on screen at a time."""
+        self._panes = [StreamPane(id=f"pane-{number}") for number in range(1, MOST + 1)]
 
     def compose(self) -> ComposeResult:
-        for number in range(1, MOST + 1):
-            yield StreamPane(id=f"pane-{number}")
+        yield from self._panes
 
     @property
     def all(self) -> list[StreamPane]:
         """The panes in use, on screen or not."""
-        return list(self.query(StreamPane))[: self.count]
+        return self._panes[: self.count]
 
     def use(self, count: int) -> None:
         """Show a round of ``count`` replies, from the first."""
@@ -65,7 +65,7 @@ class Panes(Container):
         self.together = min(self.count, columns * rows)
         self.at = self.at // self.together * self.together
         self.styles.grid_size_columns, self.styles.grid_size_rows = columns, rows
-        for number, pane in enumerate(self.query(StreamPane)):
+        for number, pane in enumerate(self._panes):
             pane.display = self.at <= number < min(self.count, self.at + self.together)
         if before != (self.count, self.together, self.at):
             self.post_message(self.Arranged())

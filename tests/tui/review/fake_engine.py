@@ -30,8 +30,6 @@ class Script:
     pieces: list[str]
     rate: float = 0.0
     """Pieces a second; 0: all at once."""
-    prefill: float = 0.0
-    """Seconds after the answer's head before the first piece, as an engine that reads the prompt."""
     finish: str = "stop"
     dies_after: int | None = None
     """Breaks the connection after that many pieces."""
@@ -44,8 +42,6 @@ class FakeEngine:
     scripts: dict[str, Script] = field(default_factory=dict)
     default: Callable[[str], Script] = lambda model: Script(["Sit", " down", ". The kettle", " is on."])
     requests: list[dict[str, Any]] = field(default_factory=list)
-    sent: list[float] = field(default_factory=list)
-    """When the first piece of each reply was sent (``time.perf_counter``)."""
     port: int = 0
 
     @property
@@ -88,9 +84,6 @@ class FakeEngine:
         return StreamingResponse(self._stream(asked["model"], script), media_type="text/event-stream")
 
     async def _stream(self, model: str, script: Script) -> AsyncIterator[str]:
-        if script.prefill:
-            yield ": reading\n\n"  # the head leaves with the first bytes
-            await asyncio.sleep(script.prefill)
         began = time.monotonic()
         for number, piece in enumerate(script.pieces):
             if script.dies_after == number:
@@ -100,8 +93,6 @@ class FakeEngine:
                     await asyncio.sleep(0.01)
             if script.rate:
                 await asyncio.sleep(max(0.0, began + number / script.rate - time.monotonic()))
-            if not number:
-                self.sent.append(time.perf_counter())
             yield self._event(model, {"content": piece}, None)
         yield self._event(model, {}, script.finish)
         yield "data: [DONE]\n\n"
