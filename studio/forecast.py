@@ -15,6 +15,7 @@ from studio.checkpoints.base import count_parameters, require_base
 from studio.checkpoints.store import all_checkpoints
 from studio.errors import StudioError
 from studio.files import read_lines, write_json
+from studio.home import available_memory
 from studio.jobs import device
 from studio.jobs.runs import DONE, Run, all_runs, read_events
 from studio.persona.folder import Persona
@@ -162,11 +163,7 @@ def memory_there() -> tuple[int, str]:
     reading = device.read()
     if reading is not None and reading.total:
         return reading.total, reading.name or "the GPU"
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0, ""
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 0), "this machine, without a GPU,"
+    return available_memory(), "this machine, without a GPU,"
 
 
 def _plan_training(

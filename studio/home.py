@@ -42,6 +42,15 @@ def _processor() -> str:
         return ""
 
 
+def available_memory() -> int:
+    """Bytes of main memory that a new process could have; 0 where the kernel does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 0)
+
+
 def bf16_instructions() -> bool:
     """Whether the processor multiplies bf16 by itself. Where it does not, float32 is several times faster."""
     said = _processor()

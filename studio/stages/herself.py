@@ -6,8 +6,11 @@ certainty that is a step of 0.016, at the tokens that matter less than 0.0005.
 
 from __future__ import annotations
 
+import copy
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -19,6 +22,7 @@ from studio.checkpoints.herself import Comparison, Reply, verdict, write_compari
 from studio.checkpoints.store import Checkpoint, add_metrics, get_checkpoint, weights_root
 from studio.checkpoints.templates import render, stop_tokens, template_for
 from studio.errors import StudioError
+from studio.home import available_memory, bf16_instructions
 from studio.jobs.runs import Run
 from studio.persona.folder import Persona, open_persona
 from studio.recipes.schema import Herself
@@ -123,19 +127,44 @@ def persona_of(run: Run) -> Persona | None:
 
 def log_probabilities(model: Any, ids: Sequence[int], positions: Sequence[int] | None = None) -> torch.Tensor:
     """What the model expects after each token (or after those at ``positions``): log-probabilities, float32, on the CPU."""
+    return _read(model, ids, range(len(ids)) if positions is None else positions)[0]
+
+
+def _read(model: Any, ids: Sequence[int], positions: Sequence[int], past: Any = None, keep: bool = False) -> tuple[torch.Tensor, Any]:
+    """Log-probabilities after the tokens at ``positions``, and with ``keep`` what the model remembers. Only there is the head at work: of a
+    small model with many words it is most of the arithmetic."""
+    kept = torch.tensor(list(positions), device=model.device)
+    only = {"logits_to_keep": kept} if "logits_to_keep" in signature(model.forward).parameters else {}
     with torch.no_grad():
-        logits = model.eval()(input_ids=torch.tensor([list(ids)], device=model.device)).logits[0]
-        wanted = logits if positions is None else logits[list(positions)]
-        return torch.log_softmax(wanted.float(), dim=-1).cpu()
+        out = model.eval()(input_ids=torch.tensor([list(ids)], device=model.device), past_key_values=past, use_cache=keep, **only)
+        logits = out.logits[0] if only else out.logits[0, kept]
+        return torch.log_softmax(logits.float(), dim=-1).cpu(), out.past_key_values if keep else None
 
 
-def on_device(model: Any) -> Any:
-    """The model on the GPU if there is one and it fits, else where it is."""
+@contextmanager
+def listening(model: Any) -> Iterator[None]:
+    """The model where it is quick: on the GPU if there is one and it fits, else on the CPU, in float32 where the processor has no arithmetic
+    for bf16 (a long text takes a fifth of the time) and the memory holds it. Afterwards it is on the CPU as it was."""
+    widened: list[Any] = []
     if torch.cuda.is_available():
-        needed = sum(p.numel() * p.element_size() for p in model.parameters()) * HEADROOM
-        if needed < torch.cuda.mem_get_info()[0]:
-            return model.to("cuda")
-    return model
+        if _bytes(model) * HEADROOM < torch.cuda.mem_get_info()[0]:
+            model.to("cuda")
+    elif not bf16_instructions():
+        _read(model, [0], [0])  # compressed weights unpack themselves at the first reading
+        if _bytes(model) * 2 * HEADROOM < available_memory():
+            widened = [p for p in model.parameters() if p.dtype == torch.bfloat16]
+    try:
+        for parameter in widened:
+            parameter.data = parameter.data.float()
+        yield
+    finally:
+        for parameter in widened:
+            parameter.data = parameter.data.bfloat16()
+        model.to("cpu")
+
+
+def _bytes(model: Any) -> int:
+    return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 def look(model: Any, asked: Asked, reply_tokens: int) -> Seen:
@@ -207,18 +236,13 @@ def _perplexity(surprise: list[float]) -> float:
 def _replies(model: Any, asked: Asked, reply_tokens: int) -> list[list[int]]:
     """The likeliest token each time, until the reply ends."""
     found = []
-    with torch.no_grad():
-        for _, prompt in asked.prompts:
-            reply: list[int] = []
-            past, ids = None, prompt
-            while len(reply) < reply_tokens:
-                out = model.eval()(input_ids=torch.tensor([ids], device=model.device), past_key_values=past, use_cache=True)
-                token = int(out.logits[0, -1].argmax())
-                if token in asked.stops:
-                    break
-                reply.append(token)
-                past, ids = out.past_key_values, [token]
-            found.append(reply)
+    for _, prompt in asked.prompts:
+        reply: list[int] = []
+        expected, past = _read(model, prompt, [len(prompt) - 1], keep=True)
+        while len(reply) < reply_tokens and (token := int(expected[0].argmax())) not in asked.stops:
+            reply.append(token)
+            expected, past = _read(model, [token], [0], past, keep=True)
+        found.append(reply)
     return found
 
 
@@ -227,9 +251,15 @@ def _answers(model: Any, asked: Asked) -> list[bool]:
     found = []
     for prompt, answers in asked.clozes:
         scores = []
+        first, read = _read(model, prompt, [len(prompt) - 1], keep=True)
         for ids, characters in answers:
-            expected = log_probabilities(model, [*prompt, *ids], range(len(prompt) - 1, len(prompt) + len(ids) - 1))
-            scores.append(sum(float(expected[i, token]) for i, token in enumerate(ids)) / max(1, characters))
+            # Token by token: what recurrent layers remember goes on by one, and not by several at once (transformers 5.17).
+            expected, past, score = first, copy.deepcopy(read), 0.0
+            for number, token in enumerate(ids, 1):
+                score += float(expected[0, token])
+                if number < len(ids):
+                    expected, past = _read(model, [token], [0], past, keep=True)
+            scores.append(score / max(1, characters))
         found.append(scores[0] > max(scores[1:]))
     return found
 
@@ -254,11 +284,14 @@ def herself(run: Run, recipe: Herself, story: Story) -> None:
     model = _loaded(persona, other, trust)
     tokenizer = models.load_transformers_tokenizer(Path(child.path), trust)
     asked = asked_of(run.inputs.data, Path(other.path), persona, tokenizer, int(model.config.get_text_config().vocab_size), recipe)
-    before = look(model, asked, recipe.reply_tokens)
+    with listening(model):
+        before = look(model, asked, recipe.reply_tokens)
     del model
     gc.collect()
     story.phase(f"Listening to {child.id}")
-    metrics, replies = compare(before, _loaded(persona, child, trust), asked, tokenizer, recipe.reply_tokens)
+    model = _loaded(persona, child, trust)
+    with listening(model):
+        metrics, replies = compare(before, model, asked, tokenizer, recipe.reply_tokens)
     tell(story, child.id, other.id, metrics)
     write_comparison(Path(child.path), Comparison(other.id, asked.material, metrics, replies))
     if other.id == child.parent:
@@ -271,4 +304,4 @@ def _loaded(persona: Persona, checkpoint: Checkpoint, trust: bool) -> Any:
     model = models.load_model(Path(root.path), "bfloat16", "sdpa", trust)
     if checkpoint.kind == "adapter":
         model = models.load_adapter(model, checkpoint.path, trainable=False).merge_and_unload()
-    return on_device(model)
+    return model

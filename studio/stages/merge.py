@@ -290,12 +290,14 @@ def _check(persona: Persona, run: Run, parent: Checkpoint, folder: Path, weights
     before = _load(persona, parent, trust)
     wanted = Herself()
     asked = hearing.asked_of(run.inputs.data, folder, persona, tokenizer, int(before.config.get_text_config().vocab_size), wanted)
-    seen = hearing.look(hearing.on_device(before), asked, wanted.reply_tokens)
+    with hearing.listening(before):
+        seen = hearing.look(before, asked, wanted.reply_tokens)
     del before
     after = models.load_model(weights, "float32", "sdpa", trust)
     if adapter:
         after = models.load_adapter(after, str(folder), trainable=False)
-    metrics, replies = hearing.compare(seen, hearing.on_device(after), asked, tokenizer, wanted.reply_tokens)
+    with hearing.listening(after):
+        metrics, replies = hearing.compare(seen, after, asked, tokenizer, wanted.reply_tokens)
     if not metrics["finite"]:
         raise StudioError("The merged model is broken: its probabilities are not numbers. Try another method, or a higher density than was set.")
     return Comparison(parent.id, asked.material, metrics, replies)

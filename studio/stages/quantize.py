@@ -52,9 +52,8 @@ def quantize(run: Run, recipe: Quantize, story: Story) -> str:
     vocabulary = int(model.config.get_text_config().vocab_size)
     asked = hearing.asked_of(inputs.data, speech, hearing.persona_of(run), tokenizer, vocabulary, wanted)
     story.phase(f"Listening to {inputs.parent}")
-    model = hearing.on_device(model)
-    before = hearing.look(model, asked, wanted.reply_tokens)
-    model = model.to("cpu")  # llm-compressor brings each layer to the GPU itself
+    with hearing.listening(model):  # back on the CPU after it: llm-compressor brings each layer to the GPU itself
+        before = hearing.look(model, asked, wanted.reply_tokens)
 
     story.phase(f"Quantizing to {recipe.scheme}")
     began = time.monotonic()
@@ -72,8 +71,9 @@ def quantize(run: Run, recipe: Quantize, story: Story) -> str:
         del model
         gc.collect()
         story.phase("Is she still herself?")
-        small = hearing.on_device(models.load_model(folder, "bfloat16", "sdpa", inputs.trust_remote_code))
-        measured, replies = hearing.compare(before, small, asked, tokenizer, wanted.reply_tokens)
+        small = models.load_model(folder, "bfloat16", "sdpa", inputs.trust_remote_code)
+        with hearing.listening(small):
+            measured, replies = hearing.compare(before, small, asked, tokenizer, wanted.reply_tokens)
         hearing.tell(story, name, inputs.parent, measured)
         write_comparison(folder, Comparison(inputs.parent, asked.material, measured, replies))
         for file in folder.iterdir():
