@@ -139,16 +139,22 @@ def lock(path: Path, wait: bool = True) -> Iterator[None]:
         os.close(descriptor)
 
 
+BUILDING = ".studio-building-"
+"""How the names of folders begin that are being built."""
+
+
 @contextmanager
 def build_folder(destination: Path) -> Iterator[Path]:
     """Build a folder beside its place and rename it in when the block ends well: complete or absent, never half.
 
-    Yields the temporary folder. Raises StudioError if ``destination`` exists already.
+    Yields the temporary folder, locked for as long as it is built: what a killed process left behind is told by its free lock, and removed.
+    Raises StudioError if ``destination`` exists already.
     """
     if destination.exists():
         raise StudioError(f"{destination} exists already; it was left as it is.")
     destination.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".building-{destination.name}-", dir=destination.parent))
+    _remove_abandoned(destination.parent)
+    building, held = _begin(destination)
     try:
         yield building
         for path in building.rglob("*"):
@@ -165,6 +171,39 @@ def build_folder(destination: Path) -> Iterator[Path]:
         raise _disk_sentence(error, destination) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
+        os.close(held)
+
+
+def _begin(destination: Path) -> tuple[Path, int]:
+    """A folder to build in and the descriptor that holds its lock."""
+    while True:
+        building = Path(tempfile.mkdtemp(prefix=f"{BUILDING}{destination.name}-", dir=destination.parent))
+        try:
+            held = os.open(building, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # taken for abandoned in the moment before it was locked
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks on folders: nobody will take it for abandoned there
+            return building, held
+        if building.exists():
+            return building, held
+        os.close(held)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    for left in parent.glob(f"{BUILDING}*"):
+        try:
+            descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
 
 
 def folder_size(folder: Path) -> int:

@@ -69,3 +69,24 @@ def test_a_folder_is_complete_or_absent(tmp_path: Path) -> None:
     with pytest.raises(StudioError, match="exists already"), build_folder(tmp_path / "model"):
         pass
     assert (tmp_path / "model" / "weights").read_text() == "whole"
+
+
+def test_what_a_killed_builder_left_is_removed_and_what_is_being_built_is_not(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from studio.files import build_folder\n"
+        "with build_folder(Path(sys.argv[1])) as building:\n"
+        "    (building / 'weights').write_text('half'); print(building.name, flush=True); sys.stdin.read()"
+    )
+    builders = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / name)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for name in ("killed", "alive")
+    ]
+    killed, alive = (builder.stdout.readline().strip() for builder in builders if builder.stdout)
+    builders[0].kill()
+    builders[0].wait()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([killed, alive])
+    with build_folder(tmp_path / "third"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive, "third"])
+    builders[1].communicate()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alive", "third"] and (tmp_path / "alive" / "weights").read_text() == "half"

@@ -23,6 +23,9 @@ REQUEUES = 3
 ASKED = frozenset((-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, 128 + signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGHUP))
 """Exit codes of a process that was asked to end, as Python and as a shell say them."""
 
+WRITTEN_ANEW = ("status.json", "attempt.json", "result.json", "inputs.json", "cancel", "pause")
+"""What the processes of a run write as a whole, each beside its place first."""
+
 NO_MEMORY = "The machine ran out of memory and the kernel killed the run; lower micro_batch or length, or take a smaller base, then retry it."
 
 
@@ -158,6 +161,9 @@ def _signal_name(number: int) -> str:
 def finish(path: Path) -> Run:
     """Record how a run ended, under its ``changing`` lock. StudioError if that cannot be written: the next to look does it then."""
     run = read_run(path)
+    for name in WRITTEN_ANEW:
+        for part in path.glob(f".{name}.*"):  # whoever was writing it was killed
+            part.unlink(missing_ok=True)
     verdict = judge(run)
     if verdict.state != DONE:
         _clear_servers(path)

@@ -7,6 +7,7 @@ A reader needs nothing else to draw the run, live or a year later.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +118,8 @@ def create_run(persona: Persona, inputs: Inputs, recipe_toml: str) -> Run:
 def _create_run(persona: Persona, inputs: Inputs, recipe_toml: str) -> Run:
     with persona.exclusive():
         persona.runs.mkdir(exist_ok=True)
+        for left in persona.runs.glob(".building-*"):  # somebody was killed or had no room here; we alone hold the persona now
+            shutil.rmtree(left)
         taken = [int(p.name.rpartition("-")[2]) for p in persona.runs.iterdir() if p.name.rpartition("-")[2].isdigit()]
         path = persona.runs / f"{inputs.stage}-{max(taken, default=0) + 1}"
         building = persona.runs / f".building-{path.name}"
