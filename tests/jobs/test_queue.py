@@ -17,6 +17,7 @@ from studio.errors import StudioError, UsageError
 from studio.home import home
 from studio.jobs import control, queue
 from studio.jobs.runs import CANCELLED, DONE, PAUSED, SKIPPED, read_run
+from studio.jobs.states import RULE
 from studio.lore import build as lore_build
 from studio.persona.folder import Persona, create
 from studio.recipes.files import resolve
@@ -77,7 +78,7 @@ def test_a_paused_run_is_saved_keeps_its_place_and_goes_on(machine: Machine) -> 
     assert machine.losses_found() + machine.quiet() == []
 
 
-def test_followers_wait_are_skipped_and_come_back(machine: Machine) -> None:
+def test_followers_wait_are_skipped_and_come_back(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     first = machine.queue(steps=400, seconds=0.05)
     second = machine.queue(after=first.id, steps=1)
     third = machine.queue(after=second.id, steps=1)
@@ -88,8 +89,10 @@ def test_followers_wait_are_skipped_and_come_back(machine: Machine) -> None:
     assert [machine.wait(run, over).status.state for run in (second, third)] == [SKIPPED, SKIPPED]
     with pytest.raises(StudioError, match="comes along"):
         control.retry(machine.persona, second.id)
-    freed = control.prune(machine.persona)
-    assert [name for name, _ in freed] == [first.id] and freed[0][1] > 0
+    assert studio(["-p", str(machine.persona.root), "jobs", "prune"]) == 0
+    said = capsys.readouterr().out
+    assert RULE in said and f"{first.id}: " in said and "removed; a retry starts over." in said and second.id not in said
+    assert not (first.path / "trainer").exists()
     (first.path / "recipe.toml").write_text('{"steps": 2}')
     control.retry(machine.persona, first.id)
     assert [machine.wait(run, over).status.state for run in (first, second, third)] == [DONE] * 3

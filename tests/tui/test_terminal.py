@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from studio.jobs import control, queue
+from studio.jobs.runs import Inputs, create_run
 from studio.persona.folder import Persona
 
 APP = "import sys; from pathlib import Path; from studio.tui.app import run; sys.exit(run(Path(sys.argv[1])))"
@@ -90,11 +93,26 @@ class Terminal:
         return code
 
 
+BELL = b"\x07"
+
+
+def bare(written: bytes) -> bytes:
+    """Without the commands to the terminal that end with a bell's byte, as that for its title."""
+    return re.sub(rb"\x1b\][^\x07\x1b]*(\x07|\x1b\\)", b"", written)
+
+
 def test_the_app_opens_shows_screens_and_leaves(persona: Persona) -> None:
     terminal = Terminal(APP, persona.root)
     terminal.wait_for("What to do next")
     terminal.press("5")
     terminal.wait_for("sft-2-e2")
+    queue.pause()
+    run = create_run(persona, Inputs(stage="cpt", persona=str(persona.root), parent="base", parent_path=""), "")
+    terminal.wait_for(run.id)
+    assert BELL not in bare(terminal.seen)
+    control.cancel(persona, run.id)
+    terminal.wait_for("is cancelled")
+    assert BELL in bare(terminal.seen), "a run has ended and nobody was told"
     terminal.press("q")
     assert terminal.ended() == 0
     assert b"\x1b[?1049l" in terminal.seen  # the alternate screen was left
