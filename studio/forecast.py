@@ -12,10 +12,11 @@ import msgspec
 from studio import benching, peak, planning
 from studio.checkpoints import schemes
 from studio.checkpoints.base import count_parameters, require_base
+from studio.checkpoints.herself import LENGTH, listened_to
 from studio.checkpoints.store import all_checkpoints
 from studio.errors import StudioError
 from studio.files import read_lines, write_json
-from studio.home import available_memory
+from studio.home import available_memory, bf16_instructions
 from studio.jobs import device
 from studio.jobs.runs import DONE, Run, all_runs, read_events
 from studio.persona.folder import Persona
@@ -103,7 +104,8 @@ def plan(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -> P
             f"{planned.rows:,} pairs make {planned.steps} steps, too few to move her much: vote on more, raise epochs or lower batch."
         )
     planned.memory["total"] = sum(planned.memory.values())
-    there, whose = memory_there()
+    # Quantizing goes layer by layer, so that a model larger than the card goes through: main memory holds it.
+    there, whose = (available_memory(), "this machine") if isinstance(recipe, Quantize) else memory_there()
     if there and planned.memory["total"] > there:
         told = f"It will want about {size(planned.memory['total'])} of memory and {whose} has {size(there)}; "
         planned.change = planning.nearest_fit(real, planning.shape_of(weights), there, on_gpu()) if real else None
@@ -121,7 +123,17 @@ def _plan_quantizing(persona: Persona, planned: Plan, recipe: Quantize, weights:
     """Size before and after, which cards can serve it, and what stays as it is."""
     scheme, found = schemes.SCHEMES[recipe.scheme], quantized_layers(recipe, weights)
     capability = schemes.gpu_capability()
-    planned.memory = {"weights": planned.parameters * 2}
+    shape = planning.shape_of(weights)
+    heard = listened_to(recipe.check_tokens, shape.vocabulary)
+    planned.memory = {
+        "weights": planned.parameters * (2 if on_gpu() or bf16_instructions() else 4),
+        # What the parent expected is kept in 16 bits, what is expected in one text is worked out in float32, three times over.
+        "listening": shape.vocabulary * (2 * heard + 3 * 4 * min(heard, LENGTH) + planning.WORD),
+        "libraries": planning.LIBRARIES,
+    }
+    if scheme.calibrated:
+        tokens = min(planned.rows, recipe.calibration_rows) * recipe.calibration_length
+        planned.memory["conversations"] = 2 * 2 * tokens * shape.hidden
     planned.disk = quantized_bytes(recipe, weights)
     planned.notes = [
         f"{size(planned.parameters * 2)} become about {size(planned.disk)}: {scheme.words}.",

@@ -35,6 +35,11 @@ BROKEN_PPL = 5.0
 LOST = 0.05
 """Chance (one-sided sign test on the questions that only one of both got right) below which lost lore questions count as lost."""
 
+KEPT_VALUES = 2**28
+"""Log-probabilities kept of the first model (512 MB): 2,048 tokens at a vocabulary of 131,072."""
+LENGTH = 512
+"""Tokens of a conversation that are read."""
+
 Word = Literal["herself", "changed", "broken"]
 
 
@@ -64,6 +69,11 @@ class Comparison(msgspec.Struct):
     """What it was measured on, in words."""
     metrics: dict[str, float]
     replies: list[Reply] = []
+
+
+def listened_to(tokens: int, vocabulary: int) -> int:
+    """On how many tokens both are compared, of so many that are wanted."""
+    return min(tokens, max(64, KEPT_VALUES // max(1, vocabulary)))
 
 
 def verdict(metrics: Mapping[str, float]) -> Verdict | None:

@@ -114,12 +114,12 @@ def runs_here(scheme: Scheme, capability: float | None) -> str:
             return "This machine has no GPU; vLLM for CPU serves it."
         if scheme.on_cpu:
             return "This machine has no GPU, and its processor lacks AVX-512, with which vLLM for CPU could run it (the embedded engine can)."
-        return f"This machine has no GPU and vLLM for CPU cannot run it (the embedded engine can); it is for {scheme.cards}."
+        return "This machine has no GPU and vLLM for CPU cannot run it (the embedded engine can)."
     if capability >= scheme.full_speed:
         return f"This GPU ({capability_said(capability)}) runs it."
     if capability >= scheme.least:
         return f"This GPU ({capability_said(capability)}) runs it at the speed of bf16: the memory is saved, the arithmetic is not faster."
-    return f"This GPU ({capability_said(capability)}) cannot run it; it is for {scheme.cards}."
+    return f"This GPU ({capability_said(capability)}) cannot run it."
 
 
 def fits_here(scheme: Scheme, capability: float | None) -> bool:

@@ -24,6 +24,8 @@ def event_line(event: dict[str, Any]) -> str:
                 + (f", {event['loss_tokens']:,} learned from" if event.get("loss_tokens") else "")
                 + (f"; dropped: {left_out}" if left_out else "")
             )
+        case "plan" if "scheme" in event:
+            return f"{event.get('parameters') or 0:,} parameters to {event['scheme']}"
         case "plan":
             return f"{event.get('steps'):,} steps, {event.get('trainable') or 0:,} of {event.get('parameters') or 0:,} parameters trained"
         case "eval":

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from studio.checkpoints.base import ENGLISH
-from studio.checkpoints.herself import Comparison, Reply, verdict, write_comparison
+from studio.checkpoints.herself import LENGTH, Comparison, Reply, listened_to, verdict, write_comparison
 from studio.checkpoints.store import Checkpoint, add_metrics, get_checkpoint, weights_root
 from studio.checkpoints.templates import render, stop_tokens, template_for
 from studio.errors import StudioError
@@ -31,10 +31,6 @@ from studio.stages import data
 from studio.stages import model as models
 from studio.stages.story import Story, peak_memory
 
-KEPT_VALUES = 2**28
-"""Log-probabilities kept of the first model (512 MB): 2,048 tokens at a vocabulary of 131,072."""
-LENGTH = 512
-"""Tokens of a conversation that are read."""
 HEADROOM = 1.3
 """GPU memory wanted for a model, in its own size."""
 
@@ -73,7 +69,7 @@ def asked_of(data_folder: str, speech: Path, persona: Persona | None, tokenizer:
     """What to ask: validation rows of the snapshot in ``data_folder`` and the persona's probes; without rows a passage of English."""
     template = template_for(speech)
     backend = data.plain_backend(tokenizer)
-    left = min(wanted.tokens, max(64, KEPT_VALUES // vocabulary))
+    left = listened_to(wanted.tokens, vocabulary)
     texts: list[Text] = []
     prompts: list[tuple[str, list[int]]] = []
     rows = data.read_rows(data_folder, "val") if data_folder and (Path(data_folder) / "val.jsonl").is_file() else []

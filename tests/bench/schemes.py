@@ -3,6 +3,7 @@
     python -m tests.bench.schemes                       the pocket base, all schemes
     python -m tests.bench.schemes --base FOLDER fp8-dynamic int4-rtn
     python -m tests.bench.schemes --base qwen3.5        a tiny random one: three recurrent layers, one that attends
+    python -m tests.bench.schemes --short --base FOLDER only what the table tells is measured: no replies, no lore questions
 
 Prints a Markdown table. Each scheme is a process of its own; vLLM is asked where its environment is built (studio doctor).
 """
@@ -42,18 +43,28 @@ def material(persona: Persona) -> None:
     persona.probes.write_bytes((samples() / "wen" / "probes.jsonl").read_bytes())
 
 
-def quantized(persona: Persona, scheme: str, settings: list[str]) -> tuple[str, float, int]:
+def quantized(persona: Persona, scheme: str, settings: list[str], short: bool) -> tuple[str, float, int]:
     """The checkpoint's id, seconds of processor and peak bytes of the whole process. StudioError if it was refused."""
     recipe = resolve(persona, "quantize", None, [f"scheme={scheme}", *settings])
     run = create_run(persona, prepare(persona, "quantize", recipe, "base"), to_toml(recipe))
     began = _processor()
-    child = processes.detach(processes.python("studio.stages", str(run.path)), run.path / "log.txt", dict(os.environ))
+    argv = [sys.executable, "-m", __spec__.name, "--stage", str(run.path)] if short else processes.python("studio.stages", str(run.path))
+    child = processes.detach(argv, run.path / "log.txt", dict(os.environ))
     child.wait()
     result = json.loads((run.path / "result.json").read_text())
     if not result["ok"]:
         raise StudioError(result["error"])
     peak = max((int(event.get("peak_bytes") or 0) for event in read_events(run.path) if event["kind"] == "memory"), default=0)
     return str(result["checkpoints"][0]), _processor() - began, peak
+
+
+def stage(run: str) -> None:
+    """The stage's own process, which asks of both models only what the table tells."""
+    from studio.stages import __main__, herself
+
+    asked_of = herself.asked_of
+    herself.asked_of = lambda *arguments: asked_of(*arguments)._replace(prompts=[], clozes=[])
+    sys.exit(__main__.main([run]))
 
 
 def _processor() -> float:
@@ -139,7 +150,11 @@ def main() -> None:
     parser.add_argument("--base", default="pocket")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the recipe")
     parser.add_argument("--no-serving", action="store_true")
+    parser.add_argument("--short", action="store_true", help="no replies, no lore questions")
+    parser.add_argument("--stage", metavar="RUN", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.stage:
+        stage(arguments.stage)
     base = own_home(arguments.base)
     persona = create("Bench", base, parent=Path(os.environ["STUDIO_HOME"]))
     material(persona)
@@ -149,7 +164,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     for scheme in arguments.schemes:
         try:
-            name, seconds, peak = quantized(persona, scheme, arguments.set)
+            name, seconds, peak = quantized(persona, scheme, arguments.set, arguments.short)
         except StudioError as error:
             print(f"| {scheme} | | | | | | | | | {error} |", flush=True)
             continue

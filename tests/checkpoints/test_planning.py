@@ -28,8 +28,8 @@ def persona(tmp_path: Path) -> Persona:
     return create("Planned", str(tiny_base(tmp_path / "base")), parent=tmp_path)
 
 
-def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capability: float) -> None:
-    (tmp_path / "device.json").write_text(json.dumps({"uuid": "GPU-x", "total": 10**10, "free": 10**10, "capability": capability}))
+def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capability: float, memory: int = 10**10) -> None:
+    (tmp_path / "device.json").write_text(json.dumps({"uuid": "GPU-x", "total": memory, "free": memory, "capability": capability}))
     monkeypatch.setenv("STUDIO_DEVICE", str(tmp_path / "device.json"))
 
 
@@ -41,6 +41,8 @@ def test_sizes_and_cards_are_told_first(persona: Persona, tmp_path: Path, monkey
     assert planned.disk == linear + 2 * rest, "the head and the embeddings stay in bf16"
     assert "become about" in planned.notes[0] and "8.6 (RTX 30, A10, A40)" in planned.notes[1] and "speed of bf16" in planned.notes[1]
     assert not any("training conversations" in note for note in planned.notes) and not planned.warnings
+    card(tmp_path, monkeypatch, 8.6, memory=10**5)
+    assert not forecast.plan(persona, "quantize", Quantize(), "base").warnings, "layer by layer, a model larger than the card goes through"
     card(tmp_path, monkeypatch, 7.0)
     assert "vLLM on this machine cannot serve fp8-dynamic" in forecast.plan(persona, "quantize", Quantize(), "base").warnings[0]
 
