@@ -14,7 +14,7 @@ from studio.persona.folder import Persona
 from studio.seeing import reading
 from studio.seeing.compare import compare
 from studio.seeing.course import course
-from studio.seeing.export import export
+from studio.seeing.export import export, said
 from studio.seeing.probed import NUMBERS, answer, numbers, prompts
 from studio.text import duration, size
 
@@ -30,12 +30,13 @@ def runs(arguments: Namespace, persona: Persona) -> int | None:
         case "diff":
             _diff([control.run(persona, name) for name in arguments.runs], arguments.json)
         case "export":
-            files = export(control.run(persona, arguments.run), Path(arguments.to))
+            exported, folder = control.run(persona, arguments.run), Path(arguments.to)
+            files = export(exported, folder)
             if arguments.json:
                 output.json({"files": [str(file) for file in files]})
             else:
-                output.say(f"{arguments.run}: JSON lines, CSV, recipe in {files[0].parent}. TensorBoard: tensorboard --logdir {arguments.to}")
-                output.say(f"MLflow: mlflow migrate-filestore --source {arguments.to} --target sqlite:///mlflow.db (older ones read mlruns itself)")
+                for line in said(exported, folder):
+                    output.say(line)
         case "extend":
             run = again.extend(persona, arguments.run)
             after = f" after {run.inputs.after}" if run.inputs.after else f" from {run.inputs.parent}"

@@ -87,6 +87,15 @@ def export(run: Run, folder: Path) -> list[Path]:
     return list(written)
 
 
+def said(run: Run, folder: Path) -> list[str]:
+    """What lies there now and how other programs open it, in words."""
+    return [
+        f"{run.id}: JSON lines, CSV (trackio, pandas), recipe in {folder / run.id}.",
+        f"TensorBoard: tensorboard --logdir {folder}",
+        f"MLflow: mlflow migrate-filestore --source {folder} --target sqlite:///mlflow.db (older ones read mlruns itself)",
+    ]
+
+
 def records(numbers: list[Scalar]) -> Iterator[bytes]:
     """TensorBoard's records: the version first, then one for each number."""
     yield record(_double(1, numbers[0].t if numbers else 0.0) + _bytes(3, b"brain.Event:2"))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from textual.widgets import Input
+
 from studio.jobs.runs import append_event, create_run, read_run, update_status
 from studio.persona.folder import Persona
 from studio.tui.app import StudioApp
@@ -56,6 +60,19 @@ async def test_the_reading_of_a_run(persona: Persona) -> None:
         assert "Validation is 18% above training" in text and "d: what to try" in text
         text = await press(pilot, "d")
         assert "Try: Listen to an earlier epoch's checkpoint" in text and "reference workflow" in text
+    assert not app.crash
+
+
+async def test_its_numbers_for_other_programs(persona: Persona, tmp_path: Path) -> None:
+    app = StudioApp(persona)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settled(pilot)
+        await press(pilot, "4", "enter", "t")
+        app.screen.query_one(Input).value = str(tmp_path / "curves")
+        text = await press(pilot, "enter")
+        assert "tensorboard --logdir" in text and "mlflow migrate-filestore" in text
+        names = {path.name for path in (tmp_path / "curves" / "cpt-1").iterdir()}
+        assert names >= {"metrics.jsonl", "metrics.csv", "config.json"} and any(name.startswith("events.out.tfevents") for name in names)
     assert not app.crash
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from textual.app import ComposeResult
@@ -19,9 +20,9 @@ from studio.recipes.files import explained
 from studio.seeing.course import Course
 from studio.seeing.reading import Finding, read_course
 from studio.text import duration, one_line, size
-from studio.tui.actions import bindings_of
+from studio.tui.base import with_escape
 from studio.tui.chart import Chart, Curves, Point, smoothed
-from studio.tui.dialogs import Choice, Choose, Confirm
+from studio.tui.dialogs import Ask, Choice, Choose, Confirm
 from studio.tui.look import Line, Span, content
 from studio.tui.pager import Pager
 from studio.tui.pulse import Pulse
@@ -181,7 +182,7 @@ def reading_lines(findings: list[Finding]) -> list[Line]:
 
 class RunScreen(RunActions):
     rows_of = "run"
-    BINDINGS = bindings_of("run")
+    BINDINGS = with_escape("run")
 
     def __init__(self, run: Run, log: bool = False) -> None:
         super().__init__()
@@ -347,7 +348,28 @@ class RunScreen(RunActions):
 
         self.in_background(lambda: [r for r in control.runs(persona) if r.inputs.stage in TRAININGS], found)
 
+    def action_export(self) -> None:
+        from studio.seeing.export import export, said
+
+        run = self.run_
+
+        def named(to: str | None) -> None:
+            if not to:
+                return
+            folder = Path(to).expanduser()
+
+            def written(_: list[Path]) -> None:
+                title = [(f"The numbers of {run.id}", "strong")]
+                self.app.push_screen(ReaderScreen(title, lambda: list(said(run, folder)), file=None))
+
+            self.in_background(lambda: export(run, folder), written)
+
+        if not self.refused("export"):
+            self.app.push_screen(Ask("Its numbers for other programs: into which folder?", f"~/{self.persona.root.name}-curves", paths=True), named)
+
     def why_not(self, action: str) -> str:
+        if action == "export" and not (self.told.train or self.told.val):
+            return f"{self.run_.id} has measured nothing yet; there is nothing to export."
         if self.studio.readonly and action in ("save_now", "extend", "branch"):
             return "The app was opened to read only."
         if action in ("extend", "branch", "compare") and self.run_.inputs.stage not in TRAININGS:
