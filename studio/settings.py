@@ -38,11 +38,17 @@ class Slurm(msgspec.Struct, forbid_unknown_fields=True):
     """Lines of shell before the run starts on its node: ``["module load cuda"]``."""
 
 
+class Nearest(msgspec.Struct, forbid_unknown_fields=True):
+    model: str = ""
+    """By which the training rows nearest in meaning are found: a folder, ``pocket`` or a hub id. Asked for in the app while empty."""
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
     gpu: Gpu = msgspec.field(default_factory=Gpu)
     notify: Notify = msgspec.field(default_factory=Notify)
     jobs: Jobs = msgspec.field(default_factory=Jobs)
     slurm: Slurm = msgspec.field(default_factory=Slurm)
+    nearest: Nearest = msgspec.field(default_factory=Nearest)
 
 
 def settings() -> Settings:

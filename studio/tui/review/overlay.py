@@ -25,6 +25,8 @@ class Overlay(ModalScreen[None]):
 
     key: ClassVar[str]
     """The one that opened it closes it as well."""
+    more: ClassVar[str] = ""
+    """What else can be done, as the last line says it."""
 
     def __init__(self, lines: Sequence[Line]) -> None:
         super().__init__()
@@ -33,7 +35,7 @@ class Overlay(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Pager(self.lines)
-            yield Static(f"{self.key} or Escape: close", classes="hint", markup=False)
+            yield Static(f"{self.key} or Escape: close{self.more}", classes="hint", markup=False)
 
     def on_mount(self) -> None:
         self.query_one(Pager).focus()

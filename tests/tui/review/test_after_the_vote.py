@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
+from pathlib import Path
 
 import msgspec
+import pytest
+from textual.widgets import Input
 
+from studio.dialogue import embedding
 from studio.dialogue.formats import Message
 from studio.dialogue.store import Row, row_id, rows
+from studio.home import home
+from studio.jobs import processes
 from studio.persona.folder import Persona
 from studio.review.rounds import all_reviews, open_review
 from studio.review.rounds import rounds as rounds_of
@@ -337,3 +344,49 @@ async def test_a_reply_leads_to_the_rows_it_is_from(wen: Persona, engine: FakeEn
         await judge.press("o")
         await judge.until(lambda: "tea.jsonl:3" in judge.app.text())
         assert "the dialogue as it is (2 replies)" in judge.app.text() and "Nine." not in judge.app.text()
+
+
+MODEL = """
+import json, os, struct, sys, time
+folder, texts, path = sys.argv[1:]
+open(os.path.join(folder, "pid"), "w").write(str(os.getpid()))
+while "slow" in folder:
+    print('{"done": 0}', flush=True)
+    time.sleep(0.02)
+with open(path, "ab") as file:
+    for line in map(json.loads, open(texts)):
+        file.write(bytes.fromhex(line["key"]) + struct.pack("<2e", *((1, 0) if "ferry" in line["text"] else (0, 1))))
+print('{"dims": 2}')
+"""
+"""Stands in for the process of a model, to which what speaks of the ferry is alike."""
+
+
+async def test_nearest_in_meaning_by_a_model_and_given_up_in_the_middle(
+    wen: Persona, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("good", "slow"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text('{"hidden_size": 2}')
+        (tmp_path / name / "model.safetensors").write_bytes(b"")
+    monkeypatch.setattr(embedding, "python", lambda module, *arguments: [sys.executable, "-c", MODEL, *arguments])
+    home().mkdir(exist_ok=True)
+    (home() / "config.toml").write_text(f'[nearest]\nmodel = "{tmp_path / "good"}"\n')
+    talks = [[Message("user", "Late?"), Message("assistant", "The ferry is.")], [Message("user", "Bus?"), Message("assistant", "Nine, by the pier.")]]
+    append_rows(wen.dialogue, [Row(row_id(talk), talk, "x.jsonl", n) for n, talk in enumerate(talks, 1)])
+    engine.default = lambda model: Script(["By the pier? No ferry tonight."])
+    async with judging(wen, TWO, size=(100, 30)) as judge:
+        await judge.ask("one")
+        await judge.vote("1")
+        await judge.press("o")
+        await judge.until(lambda: "x.jsonl:2" in judge.app.text() and "e: nearest in meaning" in judge.app.text())
+        assert judge.app.text().index("x.jsonl:2") < judge.app.text().index("x.jsonl:1")
+        await judge.press("e", "enter")
+        await judge.until(lambda: "1.00 alike in meaning" in judge.app.text())
+        assert judge.app.text().index("x.jsonl:1") < judge.app.text().index("x.jsonl:2")
+
+        await judge.press("e")
+        judge.app.screen.query_one(Input).value = str(tmp_path / "slow")
+        await judge.press("enter")
+        await judge.until(lambda: "texts read by the model: 0 %" in judge.app.text())
+        await judge.press("escape")
+        await judge.until(lambda: not processes.is_running(int((tmp_path / "slow" / "pid").read_text())))
