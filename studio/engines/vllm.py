@@ -233,6 +233,8 @@ def prepare(
         # A folder with the stop tokens alone: a checkpoint's own sampling defaults stay out of a comparison.
         f"--generation-config={folder / 'generation'}",
         f"--chat-template={folder / 'template.jinja'}",
+        # Blanks between the parts of a JSON answer are allowed without end otherwise, and small models get lost in them (vllm-project/vllm#38696).
+        '--structured-outputs-config={"backend": "xgrammar", "disable_any_whitespace": true}',
         # The last one sees a request first: without the key nothing is read.
         *(["--middleware=studio_filter.Filtered"] if filtered else []),
         "--middleware=studio_guard.Guard",

@@ -107,8 +107,8 @@ def test_whole_conversations_out_of_one_structured_answer(grounded: Persona, wri
     asked = writer.requests[0]
     form = asked["response_format"]["json_schema"]["schema"]
     text = form["properties"]["exchanges"]["items"]["properties"]["character"]
-    counts = [int(n) for n in re.findall(r",(\d+)}", text["pattern"])]
-    assert "maxLength" not in text and max(counts) <= 128 and counts[0] * counts[1] == synth.LONGEST  # more fails in vLLM's grammar
+    assert "maxLength" not in text and "{" not in text["pattern"]  # counting takes vLLM's grammar minutes
+    assert asked["max_tokens"] == form["properties"]["exchanges"]["maxItems"] * 2 * (synth.LONGEST[0] // 4 + 20)
     assert re.fullmatch(text["pattern"], "坐。 👩‍👩‍👧") and not re.fullmatch(text["pattern"], "a\x1bb")
     assert len(writer.requests) == 8 and len({one["messages"][0]["content"] for one in writer.requests}) == 8
     assert "the ferry of" in asked["messages"][0]["content"] and "dry since the flood year" in asked["messages"][0]["content"]

@@ -14,11 +14,14 @@ import msgspec
 import pytest
 
 from studio.checkpoints.store import Checkpoint, get_checkpoint
+from studio.dialogue import synth
+from studio.dialogue.store import SYNTHETIC, rows
 from studio.engines import client, environment, filtered, hot, metrics, servers, starting
 from studio.engines.client import Sampler
 from studio.engines.servers import Server
 from studio.engines.sharing import ensure_served, served_by
 from studio.errors import StudioError
+from studio.files import read_lines
 from studio.jobs import processes
 from studio.persona.folder import Persona
 from tests.engines.engine_family import BY_HEART, QUESTION, chosen
@@ -35,7 +38,7 @@ def started(family: Persona, serving: environment.ServingEnvironment) -> Iterato
     told: list[str] = []
     (family.root / "filter.toml").write_text('words = ["lantern oil"]\nregions = ["HU"]\n', encoding="utf-8")
     begun = starting.start(family, chosen(family, "sft-1"), "vllm", context=1024)
-    begun += starting.start(family, chosen(family, "cpt-1"), "vllm", context=1024, filtered=True)
+    begun += starting.start(family, chosen(family, "cpt-1"), "vllm", context=2048, filtered=True)
     (family.root / "filter.toml").unlink()
     for server in begun:
         servers.wait_ready(server, told.append)
@@ -159,6 +162,29 @@ async def test_a_conversation_that_is_too_long_is_trimmed_or_refused(started: di
     with pytest.raises(StudioError, match=r"too long for vllm-\d+: .*1024 tokens"):
         async for _ in client.stream_chat(started["base"], "base", talk, Sampler()):
             pass
+
+
+@pytest.mark.parametrize("bound", [0, 12])
+def test_conversations_it_is_made_to_write_come_to_an_end(
+    started: dict[str, Server], family: Persona, monkeypatch: pytest.MonkeyPatch, bound: int
+) -> None:
+    """It babbles: its answers end at the limit, each counted, or where the form of an answer ends them; then they go the way of all rows."""
+    server = started["cpt-1"]
+    monkeypatch.setenv("STUDIO_EXTERNAL_KEY", server.key)
+    (family.lore / "pier.txt").write_text("The ferry of the island leaves at dusk, when the keeper has lit the lamp of the pier. " * 3)
+    if bound:
+        monkeypatch.setattr(synth, "SAID", rf"^[a-z ]{{4,{bound}}}$")
+    else:
+        monkeypatch.setattr(synth, "LONGEST", (4, 4))
+    told = synth.synthesize(family, server.base_url, "cpt-1", 2, seed=bound)
+    answers = [msgspec.convert(value, synth.Answer) for _, value in read_lines(family.sources / told.source)]
+    assert told.asked == len(answers) == 2 == told.kept + sum(told.dropped.values())
+    assert all(answer.text.startswith('{"exchanges":[{"user":"') for answer in answers)
+    assert [answer.finish for answer in answers] == ["stop" if bound else "length"] * 2
+    assert (told.dropped == {synth.CUT_OFF: 2}) is not bool(bound)
+    if bound:
+        assert all(len(synth.read_answer(answer)) == 2 * answer.exchanges for answer in answers)
+    assert [row.id for row in rows(family) if row.made == SYNTHETIC] == told.rows
 
 
 def test_nothing_but_health_without_the_key(started: dict[str, Server]) -> None:
