@@ -290,7 +290,7 @@ def measure(persona: Persona, stage: str, recipe: Recipe, parent_id: str = "") -
 def time_said(planned: Plan) -> str:
     """How long it will take and how that is known, for people."""
     if not planned.seconds:
-        return "not known before a first run (studio plan --measure tries a few steps)"
+        return "not known before a first run" + ("" if planned.stage == "quantize" else " (studio plan --measure tries a few steps)")
     how = planned.seconds_from
     return f"about {duration(planned.seconds)} ({how if how.startswith('a guess') else f'at the rate of {how}'})"
 

@@ -25,7 +25,7 @@ def say(words: Words) -> None:
     probe.add_argument("checkpoints", nargs="+", metavar="CKPT")
     probe.add_argument("--limit", type=int, default=0, help="only the first N open and N cloze probes")
     for made in (chat, probe):
-        made.add_argument("--engine", default="embedded", choices=("embedded", "vllm"))
+        made.add_argument("--engine", default="", choices=("embedded", "vllm"), help="default: what serves them now, else embedded")
         made.add_argument("--temperature", type=float, default=0.8)
         made.add_argument("--max-tokens", type=int, default=200)
         made.add_argument("--seed", type=int, default=17)
