@@ -59,8 +59,11 @@ def submit(persona: Persona, inputs: Inputs, recipe_toml: str) -> Run:
     return run
 
 
-def kick() -> None:
-    """Start a dispatcher. If one is at work already, the new one leaves at once."""
+def kick(always: bool = False) -> None:
+    """See that a dispatcher is at work. One that is looks at the queue once more after it has let go of its lock, so nothing queued is
+    forgotten; ``always``: start another all the same (it leaves at once), for what is not in the queue."""
+    if not always and processes.is_locked(home() / "locks" / "dispatcher.lock"):
+        return
     environment = clean_environment() | {"STUDIO_HOME": str(home().absolute())}
     processes.detach(processes.python("studio.jobs.dispatcher"), home() / "dispatcher.log", environment)
 
@@ -102,7 +105,7 @@ def cancel(persona: Persona, run_id: str, grace: float | None = None) -> Run:
             append_event(found.path, "state", state=CANCELLED)
     executors.of(found).cancel(found)
     if state != RUNNING or not is_watched(found.path):
-        kick()  # to end a job whose supervisor is dead; to tell those that waited for it
+        kick(always=True)  # to end a job whose supervisor is dead; to tell those that waited for it
     return run(persona, run_id)
 
 
@@ -119,7 +122,7 @@ def pause(persona: Persona, run_id: str) -> Run:
             append_event(found.path, "state", state=PAUSED)
     executors.of(found).cancel(found)
     if state == RUNNING and not is_watched(found.path):
-        kick()
+        kick(always=True)
     return run(persona, run_id)
 
 

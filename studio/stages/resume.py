@@ -17,6 +17,7 @@ from studio.jobs.states import MARKER, Marker, read_marker, state_folders, train
 __all__ = ["MARKER", "Marker", "discard", "keep", "newest_state", "staging", "trainer_folder"]
 
 STAGING = ".staging"
+GONE = ".gone-"
 
 
 def staging(run: Path) -> Path:
@@ -35,21 +36,29 @@ def keep(run: Path, written: Path, marker: Marker, newest: int) -> Path:
             os.close(descriptor)
     write_json(written / MARKER, marker)
     destination = trainer_folder(run) / f"state-{marker.step}"
-    replaced = destination.with_name(f".replaced-{destination.name}")
-    if destination.exists():  # the same step again: two renames apart there is no state at all, not for as long as removing one takes
-        shutil.rmtree(replaced, ignore_errors=True)
-        os.rename(destination, replaced)
+    # The same step again: two renames apart there is no state at all, not for as long as removing one takes.
+    replaced = _hidden(destination) if destination.exists() else None
     os.rename(written, destination)
     fsync_folder(destination.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
+    if replaced:
+        shutil.rmtree(replaced, ignore_errors=True)
     for old in sorted(state_folders(run), key=_step)[:-newest]:
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(_hidden(old), ignore_errors=True)
     return destination
+
+
+def _hidden(state: Path) -> Path:
+    """The state under a name that counts for nothing: whoever is killed while it is removed leaves no torn one in sight."""
+    gone = state.with_name(f"{GONE}{state.name}")
+    shutil.rmtree(gone, ignore_errors=True)
+    os.rename(state, gone)
+    return gone
 
 
 def newest_state(run: Path, plan: dict[str, Any]) -> tuple[Path, Marker] | None:
     """The newest whole state that fits the plan. Whatever is torn or fits another plan is moved to ``trainer/.broken``."""
-    shutil.rmtree(staging(run), ignore_errors=True)
+    for left in (staging(run), *trainer_folder(run).glob(f"{GONE}*")):
+        shutil.rmtree(left, ignore_errors=True)
     found = []
     for folder in state_folders(run):
         marker = read_marker(folder)
@@ -65,6 +74,11 @@ def newest_state(run: Path, plan: dict[str, Any]) -> tuple[Path, Marker] | None:
 
 def discard(run: Path) -> None:
     """A finished run needs its states no more (a full fine-tune's take 12 bytes a parameter each)."""
+    for state in state_folders(run):
+        try:
+            _hidden(state)
+        except OSError:
+            pass
     shutil.rmtree(trainer_folder(run), ignore_errors=True)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.jobs import control, lease, processes
-from studio.jobs.runs import DONE, PAUSED, QUEUED, RUNNING, Inputs, Run, all_runs, read_events, read_run
+from studio.jobs.runs import DONE, INTERRUPTED, PAUSED, QUEUED, RUNNING, Inputs, Run, all_runs, read_events, read_run
 from studio.persona.folder import Persona, create
 
 STAGE = Path(__file__).with_name("stage.py")
@@ -104,10 +104,12 @@ class Machine:
                 continue
         raise AssertionError(f"no {kind} process; there are {self.pids()}")
 
-    def steps(self, run: Run) -> list[int]:
+    @staticmethod
+    def steps(run: Run) -> list[int]:
         return [event["step"] for event in read_events(run.path) if event["kind"] == "step"]
 
-    def losses(self, run: Run) -> dict[int, int]:
+    @staticmethod
+    def losses(run: Run) -> dict[int, int]:
         return {event["step"]: event["loss"] for event in read_events(run.path) if event["kind"] == "step"}
 
     # Breaking
@@ -131,11 +133,11 @@ class Machine:
     def storm(self, seed: int, kills: int, between: float, kinds: tuple[str, ...] = ("stage", "runner", "dispatcher", "other")) -> None:
         """SIGKILL to a random process of ours, so many times, at random moments ``between`` seconds apart on average.
 
-        Where nothing of ours lives any more somebody opens the studio.
+        Where nothing of ours lives any more somebody opens the studio, and tells what asks to go on.
         """
         chance = random.Random(seed)
         hits = 0
-        while hits < kills and any(run.status.state in (QUEUED, RUNNING) for run in self.runs()):
+        while hits < kills and not all(run.status.state == DONE for run in self.runs()):
             time.sleep(chance.uniform(0, 2 * between))
             candidates = sorted(pid for pid, kind in self.pids().items() if kind in kinds)
             if candidates:
@@ -143,6 +145,13 @@ class Machine:
                 hits += 1
             else:
                 control.kick()
+                self.retry_all()
+
+    def retry_all(self) -> None:
+        """What was interrupted too often, or before it had saved anything, asks; it is told to go on."""
+        for run in control.runs(self.persona):
+            if run.status.state == INTERRUPTED:
+                control.retry(self.persona, run.id)
 
     # What must hold, whatever happened
 

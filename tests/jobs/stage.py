@@ -106,7 +106,7 @@ def start_children(kinds: list[str], device: int) -> None:
     """
     for kind in kinds:
         subprocess.Popen(
-            [sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"],
+            ["sh", "-c", "trap '' TERM; exec sleep 600"],
             env={} if kind == "wiped" else None,
             start_new_session=kind == "session",
             pass_fds=(device,),

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from studio.jobs import control, queue
-from studio.jobs.runs import DONE, INTERRUPTED, QUEUED, RUNNING, SKIPPED, Inputs, append_event, create_run, read_events, read_run
+from studio.jobs.runs import DONE, INTERRUPTED, QUEUED, RUNNING, Inputs, append_event, create_run, read_events, read_run
 from studio.persona.folder import Persona, create
 from tests.jobs.machine import Machine, over, python, running, saved
 
@@ -116,21 +116,19 @@ def test_row_20_a_storm_of_kills_over_a_queue(machine: Machine) -> None:
     times = int(os.environ.get("STUDIO_STORM", "1"))
     for seed in range(1, times + 1):
         before = len(machine.runs())
-        runs = [machine.queue(steps=6, seconds=0.05, children=["worker"] if n % 3 == 0 else []) for n in range(6)]
-        runs += [machine.queue(after=runs[n].id, steps=3) for n in (0, 2)]
-        machine.storm(seed, kills=20, between=0.3)
-        # The storm is over. What was interrupted too often, or before it had saved anything, asks; it is told to go on.
-        for _ in range(60):
-            control.kick()
-            now = [machine.wait(run, lambda r: r.status.state not in (RUNNING, QUEUED) or r.inputs.after) for run in runs[:6]]
-            for run in now:
-                if run.status.state == INTERRUPTED:
-                    control.retry(machine.persona, run.id)
-            if all(run.status.state == DONE for run in now):
-                break
-        ended = [machine.wait(run, lambda r: over(r) and r.status.state != SKIPPED) for run in runs]
-        assert [run.status.state for run in ended] == [DONE] * 8
-        assert len(machine.runs()) == before + 8, "a run was lost or doubled"
+        runs = [machine.queue(steps=8, seconds=0.05, children=["worker"] if n % 4 == 0 else []) for n in range(16)]
+        runs += [machine.queue(after=runs[n].id, steps=3) for n in (0, 2, 5, 9)]
+        machine.storm(seed, kills=50, between=0.25)
+        # The storm is over.
+        deadline = time.monotonic() + 300
+        while not all(run.status.state == DONE for run in machine.runs()) and time.monotonic() < deadline:
+            if not machine.pids():
+                control.kick()
+            machine.retry_all()
+            time.sleep(0.5)
+        assert [read_run(run.path).status.state for run in runs] == [DONE] * 20
+        assert len(machine.runs()) == before + 20, "a run was lost or doubled"
+        assert machine.injected["SIGKILL"] == 50 * seed
     assert machine.losses_found() + machine.quiet() == []
     machine.report("row 20")
 
