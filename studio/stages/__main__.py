@@ -9,10 +9,11 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from studio.errors import StudioError
 from studio.files import write_json
-from studio.imports import without_bitsandbytes
+from studio.imports import importing, without_bitsandbytes
 from studio.jobs.ending import read_result
 from studio.jobs.runs import Run, read_run
 from studio.recipes.files import from_toml
@@ -64,19 +65,16 @@ def work(run: Run, story: Story, wish: StopWish) -> int:
         if made(run, planned[-1:]):
             # Killed after its last checkpoint and before its result: nothing is left to do.
             return finish(run, story, all_made(run), run.status.step, run.status.step)
+        train: Any
+        with importing():
+            if isinstance(recipe, Cpt):
+                from studio.stages.cpt import train_cpt as train
+            elif isinstance(recipe, Sft):
+                from studio.stages.sft import train_sft as train
+            else:
+                from studio.stages.preference import train_preference as train
         story.start()
-        if isinstance(recipe, Cpt):
-            from studio.stages.cpt import train_cpt
-
-            progress = train_cpt(run, recipe, story, wish)
-        elif isinstance(recipe, Sft):
-            from studio.stages.sft import train_sft
-
-            progress = train_sft(run, recipe, story, wish)
-        else:
-            from studio.stages.preference import train_preference
-
-            progress = train_preference(run, recipe, story, wish)
+        progress = train(run, recipe, story, wish)
         if progress.ended:
             return finish(run, story, all_made(run), progress.step, progress.step, progress.ended)
         if progress.step < progress.planned:
@@ -86,12 +84,14 @@ def work(run: Run, story: Story, wish: StopWish) -> int:
             raise StudioError(f"The training ended without its checkpoints {', '.join(missing)}; retry the run, it goes on from its last state.")
         return finish(run, story, all_made(run), progress.step, progress.planned)
     if isinstance(recipe, Ahead):
-        from studio.stages.ahead import write_replies
+        with importing():
+            from studio.stages.ahead import write_replies
 
         written = write_replies(run, recipe, story)
         return finish(run, story, [], written, written)
     if isinstance(recipe, Merge):
-        from studio.stages.merge import merge
+        with importing():
+            from studio.stages.merge import merge
 
         story.start()
         return finish(run, story, [merge(run, recipe, story)], 1, 1)
@@ -101,12 +101,14 @@ def work(run: Run, story: Story, wish: StopWish) -> int:
         serve(run, recipe, story)
         return finish(run, story, [], 1, 1)
     if isinstance(recipe, Herself):
-        from studio.stages.herself import herself
+        with importing():
+            from studio.stages.herself import herself
 
         story.start()
         herself(run, recipe, story)
         return finish(run, story, [], 1, 1)
-    from studio.stages.quantize import quantize
+    with importing():
+        from studio.stages.quantize import quantize
 
     story.start()
     return finish(run, story, [quantize(run, recipe, story)], 1, 1)

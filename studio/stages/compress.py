@@ -7,6 +7,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
+from compressed_tensors.utils import patch_attr
+from datasets import Dataset
+from llmcompressor import oneshot
+from llmcompressor.core import LifecycleCallbacks
+from llmcompressor.pipelines.cache import IntermediatesCache
 
 from studio.checkpoints import schemes
 from studio.checkpoints.schemes import Layers, Scheme
@@ -30,12 +35,6 @@ def layers_of(model: Any, recipe: Quantize) -> Layers:
 
 def compress(model: Any, recipe: Quantize, sorted_layers: Layers, tokenizer: Any, calibration: list[list[int]] | None, told: Told) -> None:
     """Quantize ``model`` in place. Layer by layer: with a GPU only the layer at work is on it. StudioError where the scheme has no way."""
-    from compressed_tensors.utils import patch_attr
-    from datasets import Dataset
-    from llmcompressor import oneshot
-    from llmcompressor.core import LifecycleCallbacks
-    from llmcompressor.pipelines.cache import IntermediatesCache
-
     scheme = schemes.SCHEMES[recipe.scheme]
     settings: dict[str, Any] = {}
     if calibration is not None:

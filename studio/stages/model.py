@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
 
 from studio.checkpoints.base import check_tokenizer, count_parameters, load_tokenizer, model_config
 from studio.checkpoints.templates import Template, stop_ids, template_for
@@ -54,18 +61,27 @@ def importable(*names: str) -> bool:
 
 
 def on_cuda() -> bool:
-    import torch
-
     return torch.cuda.is_available()
 
 
 def bf16_pays() -> bool:
     """Whether bf16 arithmetic is faster here: on a GPU that has it, on a processor with AVX512-BF16 or AMX."""
-    import torch
-
     if on_cuda():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bf16_instructions()
+
+
+def insist_on_what_it_needs(recipe: Cpt | Sft | Preference) -> None:
+    """StudioError where the recipe wants what this machine has not."""
+    if recipe.activation_offloading and not on_cuda():
+        raise StudioError("activation_offloading = true moves what a GPU remembers into main memory, and there is no GPU here; set it to false.")
+    if not getattr(recipe, "compile", False):
+        return
+    if on_cuda() and not importable("triton"):
+        raise StudioError("compile = true needs the package triton for this GPU, which is not installed: pip install triton, or compile = false.")
+    # As inductor looks for it (torch 2.13): triton's launchers want one as well.
+    if not shutil.which(os.environ.get("CXX", "g++")):
+        raise StudioError("compile = true needs a C++ compiler, and there is none here: install g++ (apt install g++), or set compile = false.")
 
 
 PLAIN_BF16 = "plain bf16 weights"
@@ -110,8 +126,6 @@ def choose_precision(recipe: Cpt | Sft | Preference, parameters: int, share: int
 
 
 def _fits(parameters: int) -> bool:
-    import torch
-
     free, _ = torch.cuda.mem_get_info()
     return parameters * ADAM_BYTES <= free * MEMORY_MARGIN
 
@@ -151,8 +165,6 @@ def check_source(inputs: Inputs) -> Path:
 
 
 def load_transformers_tokenizer(weights: Path, trust: bool) -> Any:
-    from transformers import AutoTokenizer
-
     try:
         tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True, trust_remote_code=trust)
     except Exception as error:  # the loaders raise whatever they stumble over
@@ -164,14 +176,8 @@ def load_transformers_tokenizer(weights: Path, trust: bool) -> Any:
 
 def load_model(weights: Path, dtype: str, attn: str, trust: bool, four_bit: bool = False) -> Any:
     """The causal language model in a folder; of a vision-language model its text part. ``four_bit``: its linear layers as NF4, frozen."""
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
-
     more: dict[str, Any] = {}
     if four_bit:
-        from transformers import BitsAndBytesConfig
-
         more["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=getattr(torch, dtype)
         )
@@ -193,16 +199,11 @@ def load_model(weights: Path, dtype: str, attn: str, trust: bool, four_bit: bool
 
 
 def load_adapter(model: Any, folder: str, trainable: bool) -> Any:
-    from peft import PeftModel
-
     return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
 
 
 def with_adapter(model: Any, inputs: Inputs, recipe: Cpt | Sft | Preference, story: Story) -> Any:
     """The model with a trainable adapter: the parent's own if the parent is one, else a new one on all linear layers but the head."""
-    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-    from transformers import set_seed
-
     if inputs.parent_kind == "adapter":
         model = load_adapter(model, inputs.parent_path, trainable=True)
         rank = model.peft_config["default"].r
@@ -235,8 +236,6 @@ def with_adapter(model: Any, inputs: Inputs, recipe: Cpt | Sft | Preference, sto
 def whole_weights(model: Any) -> dict[str, Any]:
     """A copy of all weights on the CPU, in bf16, whatever they are trained in. Where each of several processes holds a share of them, all
     must ask for it together."""
-    import torch
-
     copies: dict[int, Any] = {}
     state = {}
     for name, tensor in model.state_dict().items():
@@ -273,9 +272,6 @@ def save_adapter(model: Any, folder: Path, weights: Path) -> None:
 def _against_the_weights(folder: Path, config: dict[str, Any], begun: dict[str, Any]) -> None:
     """PiSSA and OLoRA take what the adapter begins with out of the weights. So that the saved one sits on the weights as they are on disk,
     that is put in again with the other sign: an ordinary adapter of twice the rank."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
     file = folder / "adapter_model.safetensors"
     state = {}
     for name, tensor in load_file(file).items():

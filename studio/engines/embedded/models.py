@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 import torch
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 from studio.checkpoints.base import context_length, count_parameters, load_tokenizer, model_config
 from studio.checkpoints.templates import Template, render, stop_ids, template_for
@@ -119,9 +121,6 @@ class Weights:
 
 
 def _load(root: Path, device: torch.device, trust_remote_code: bool) -> Any:
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
-
     logging.disable_progress_bar()
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(

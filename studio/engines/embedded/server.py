@@ -29,7 +29,7 @@ from studio.engines.embedded import protocol
 from studio.engines.embedded.protocol import ChatRequest, CompletionRequest, RefusedError, TokenizeRequest
 from studio.engines.filtered import VARIABLE, Filtered
 from studio.errors import StudioError
-from studio.imports import without_bitsandbytes
+from studio.imports import importing, without_bitsandbytes
 
 if TYPE_CHECKING:
     from studio.engines.embedded.models import Library, Weights
@@ -47,12 +47,13 @@ class Engine:
 
     def load(self, plan: Path) -> None:
         """Import the model libraries, load everything, start the worker. In a thread: health is answered meanwhile."""
-        import torch
+        with importing():
+            import torch
+
+            from studio.engines.embedded.models import Library, Plan
+            from studio.engines.embedded.worker import Worker
 
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
-        from studio.engines.embedded.models import Library, Plan
-        from studio.engines.embedded.worker import Worker
-
         library = Library(msgspec.json.decode(plan.read_bytes(), type=Plan), lambda line: print(line, flush=True))
         self.worker = Worker()
         self.worker.start()
