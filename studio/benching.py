@@ -35,11 +35,14 @@ OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("sft", "LoRA, not packed", {"packing": False}),
     ("sft", "LoRA, not packed, 4 at once", {"packing": False, "micro_batch": 4}),
     ("sft", "LoRA, nothing computed twice", {"gradient_checkpointing": False}),
+    ("sft", "LoRA, activations in main memory", {"activation_offloading": True}),
+    ("sft", "LoRA, compiled", {"compile": True}),
     ("sft", "LoRA, float32 throughout", {"precision": "fp32"}),
     ("sft", "QLoRA", {"method": "qlora"}),
     ("sft", "DoRA", {"variant": "dora"}),
     ("cpt", "all weights, packed", {}),
     ("cpt", "all weights, nothing computed twice", {"gradient_checkpointing": False}),
+    ("cpt", "all weights, compiled", {"compile": True}),
     ("cpt", "all weights, Kahan", {"precision": "bf16-kahan"}),
     ("cpt", "all weights, 8-bit AdamW", {"optimizer": "adamw-8bit"}),
 )
@@ -47,7 +50,7 @@ OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 Options = tuple[tuple[str, str, dict[str, Any]], ...]
 
-SAFE = ("gradient_checkpointing", "packing", "micro_batch")
+SAFE = ("gradient_checkpointing", "packing", "micro_batch", "compile")
 """Settings that change the speed and the memory but not what is learned: these may be picked by what was measured."""
 STEPS = 8
 WORDS = tuple(
@@ -188,7 +191,21 @@ def settings_for(base: str, stage: str) -> list[str]:
 
 
 SHAPE = (
-    "method variant rank optimizer precision gradient_checkpointing packing micro_batch batch length neftune devices sharded".split()  # noqa: SIM905
+    "method",
+    "variant",
+    "rank",
+    "optimizer",
+    "precision",
+    "gradient_checkpointing",
+    "activation_offloading",
+    "compile",
+    "packing",
+    "micro_batch",
+    "batch",
+    "length",
+    "neftune",
+    "devices",
+    "sharded",
 )
 """What of a recipe its speed hangs on."""
 PROBE_STEPS = 5

@@ -214,6 +214,9 @@ def _plan_training(
     if picked and any(getattr(recipe, key) != value for key, value in picked[0].items()):
         better = ", ".join(f"{key} = {str(value).lower()}" for key, value in picked[0].items())
         planned.notes.append(f"Measured on this machine: {picked[1]:.1f} times as fast with {better} (--fastest takes it).")
+    if recipe.activation_offloading and on_gpu():
+        beside = planning.memory(msgspec.structs.replace(real, activation_offloading=False), shape, there, True)["activations"]
+        planned.notes.append(f"About {size(beside - planned.memory['activations'])} of what is remembered for the way back waits in main memory.")
     if recipe.probes:
         evaluations = 1 + ceil(recipe.epochs * recipe.evals_per_epoch)
         planned.notes.append(

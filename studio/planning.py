@@ -37,6 +37,8 @@ NF4 = 0.516
 """Bytes a weight of 4 bits takes, its scales (quantized themselves) included: 0.5 + 0.127 / 8 (Dettmers et al. 2023, QLoRA)."""
 HEAD_TOKENS, HEAD_WORDS = 4096, 8192
 """The head is computed in tiles of so many tokens and entries of the vocabulary (TRL 1.16)."""
+STASHED = 5
+"""Tensors on their way to main memory that are still on the card, where activations are kept there (TRL 1.16)."""
 WORKED = 11
 """Without a GPU: times of what a layer remembers that passing through it has besides, glibc keeping what is freed (measured)."""
 TILES, TILES_KEPT, KEPT = 9, 16, 32 << 20
@@ -129,7 +131,10 @@ def memory(recipe: Trainable, shape: Shape, there: int, gpu: bool) -> dict[str, 
     # rotation, and the gate, its activation, the values and their product (as Korthikanti et al. 2022 count, for gated layers).
     layer = tokens * (10 * shape.hidden + 4 * shape.attended + 4 * shape.inner) * bytes_each
     between = tokens * shape.hidden * shape.layers * bytes_each
-    activations = between + layer if recipe.gradient_checkpointing else layer * shape.layers
+    kept_back = between if recipe.gradient_checkpointing else layer * (shape.layers - 1)
+    if recipe.activation_offloading and gpu:
+        kept_back = min(kept_back, STASHED * tokens * (shape.hidden if recipe.gradient_checkpointing else shape.inner) * bytes_each)
+    activations = layer + kept_back
     activations += 0 if gpu else WORKED * layer
     if recipe.method == "qlora" or (recipe.method == "lora" and kept != bytes_each):
         activations += 3 * shape.hidden * max(shape.inner, shape.hidden) * bytes_each  # one layer's weights as they are multiplied
@@ -180,7 +185,7 @@ class Change(msgspec.Struct, frozen=True):
         return ", ".join(f"{key} = {str(value).lower() if isinstance(value, bool) else value}" for key, value in self.settings.items())
 
 
-def gentler(recipe: Trainable) -> Iterator[dict[str, Any]]:
+def gentler(recipe: Trainable, gpu: bool) -> Iterator[dict[str, Any]]:
     """Single changes that save memory, the least harmful first."""
     micro = recipe.micro_batch
     while micro > 1:
@@ -188,6 +193,8 @@ def gentler(recipe: Trainable) -> Iterator[dict[str, Any]]:
         yield {"micro_batch": micro}
     if not recipe.gradient_checkpointing:
         yield {"gradient_checkpointing": True}
+    if gpu and not recipe.activation_offloading:
+        yield {"activation_offloading": True}
     if recipe.optimizer in ("auto", "adamw", "paged-adamw") and recipe.precision in ("auto", "fp32"):
         yield {"optimizer": "paged-adamw-8bit"}
     if recipe.method == "full" and recipe.precision in ("auto", "fp32"):
@@ -207,7 +214,7 @@ def gentler(recipe: Trainable) -> Iterator[dict[str, Any]]:
 
 def nearest_fit(recipe: Trainable, shape: Shape, there: int, gpu: bool) -> Change | None:
     """The least harmful change with which the recipe fits into ``there`` bytes; None if none of those known does."""
-    single = list(gentler(recipe))
+    single = list(gentler(recipe, gpu))
     for number in (1, 2, 3, 4):
         for chosen in combinations(single, number):
             keys = [key for change in chosen for key in change]
@@ -226,7 +233,7 @@ def nearest_fit(recipe: Trainable, shape: Shape, there: int, gpu: bool) -> Chang
 def next_best(recipe: Trainable, shape: Shape, there: int, gpu: bool) -> Change | None:
     """After memory ran out although the plan fitted: the least harmful change that saves a tenth."""
     now = total(memory(recipe, shape, there, gpu))
-    for settings in gentler(recipe):
+    for settings in gentler(recipe, gpu):
         needs = total(memory(msgspec.structs.replace(recipe, **settings), shape, there, gpu))
         if needs <= 0.9 * now:
             return Change(settings, needs)
@@ -260,9 +267,9 @@ def preset(recipe: Trainable, shape: Shape, card: int) -> Preset:
     last: tuple[dict[str, Any], int] = ({}, 0)
     for length in lengths:
         for way in ways:
-            for again in (False, True):
+            for again, aside in ((False, False), (True, False), (True, True)):
                 for micro in micros:
-                    settings = {**way, "length": length, "gradient_checkpointing": again, "micro_batch": micro}
+                    settings = {**way, "length": length, "gradient_checkpointing": again, "activation_offloading": aside, "micro_batch": micro}
                     needs = total(memory(msgspec.structs.replace(recipe, **settings), shape, there, True))
                     last = (settings, needs)
                     if needs <= there * 0.95:

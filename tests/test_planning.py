@@ -104,6 +104,25 @@ def test_the_nearest_change_that_makes_it_fit(four_billion: Path) -> None:
     assert after is not None and after.bytes <= 0.9 * total(memory(Sft(micro_batch=2), shape, 24 * GB, True))
 
 
+def test_activations_go_to_main_memory_only_where_that_is_needed_and_there_is_a_gpu(four_billion: Path) -> None:
+    shape = shape_of(four_billion)
+    long = Sft(length=65_536)
+    kept, aside = (memory(msgspec.structs.replace(long, activation_offloading=value), shape, 48 * GB, True) for value in (False, True))
+    assert aside["activations"] < 0.6 * kept["activations"] and {**aside, "activations": 0, "reserve": 0} == {**kept, "activations": 0, "reserve": 0}
+    for recipe in (Sft(), Sft(gradient_checkpointing=False)):
+        assert memory(msgspec.structs.replace(recipe, activation_offloading=True), shape, 0, False) == memory(recipe, shape, 0, False)
+    change = nearest_fit(long, shape, 32 * GB, True)
+    assert (
+        change is not None
+        and change.settings == {"activation_offloading": True}
+        and change.bytes == total(memory(long, shape, 0, True)) - (total(kept) - total(aside))
+    )
+    without = nearest_fit(Sft(micro_batch=4), shape, 24 * GB, False)
+    assert without is not None and "activation_offloading" not in without.settings
+    # A card on which the recipe fits as it is has nothing moved away; the small one has, before the text is cut or the weights are.
+    assert "activation_offloading" not in preset(long, shape, 141).settings and preset(long, shape, 32).settings["activation_offloading"] is True
+
+
 @pytest.mark.parametrize("recipe", [Cpt(), Sft(), Dpo()], ids=["cpt", "sft", "dpo"])
 def test_presets_fit_their_cards_and_get_better_with_them(four_billion: Path, recipe: Cpt | Sft | Dpo) -> None:
     shape = shape_of(four_billion)

@@ -40,6 +40,13 @@ class Training(Struct, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = "auto"
     gradient_checkpointing: Annotated[bool, Meta(description="Recomputes instead of remembering: about a third slower, far less memory.")] = True
+    activation_offloading: Annotated[
+        bool,
+        Meta(
+            description="What is remembered for the way back waits in main memory and not on the card: slower, the same result; for long texts "
+            "on a small card. Needs a GPU."
+        ),
+    ] = False
     evals_per_epoch: Annotated[int, Meta(ge=1, le=1000, description="How often the validation loss is measured in an epoch.")] = 4
     stop_after: Annotated[
         int,
@@ -103,6 +110,13 @@ class Texts(Training, kw_only=True, forbid_unknown_fields=True):
     variant: Variant = "plain"
     packing: Annotated[bool, Meta(description="Several short texts share one sequence, kept apart from each other. Faster, same result.")] = True
     neftune: Annotated[float, Meta(ge=0, le=50, description="Noise on the embeddings. About 5 makes chat livelier; 0 for facts.")] = 0.0
+    compile: Annotated[
+        bool,
+        Meta(
+            description="torch.compile: the arithmetic is built for this machine first, minutes before the first step. Pays in long trainings on "
+            "some cards, seldom without one; studio doctor --bench tells whether here."
+        ),
+    ] = False
 
 
 class Cpt(Texts, kw_only=True, forbid_unknown_fields=True):

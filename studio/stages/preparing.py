@@ -34,6 +34,7 @@ class Prepared(NamedTuple):
 def prepare(run: Run, recipe: Cpt | Sft | Preference, layout: Layout, weights: Path, speech: Path, rows: int, tokens: int, story: Story) -> Prepared:
     """Load ``weights`` as the recipe's method wants them and tell the plan of training on ``rows`` with ``tokens`` an epoch. ``speech``
     holds the tokenizer's files that go into each checkpoint."""
+    models.insist_on_what_it_needs(recipe)
     parameters = count_parameters(weights)
     full, sharded = recipe.method == "full", isinstance(recipe, Cpt) and recipe.sharded
     if sharded and not full:

@@ -19,7 +19,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer
 from trl import SFTConfig, SFTTrainer
 
 from studio.errors import StudioError
-from studio.recipes.schema import Cpt, Sft, Training
+from studio.recipes.schema import Cpt, Sft, Texts, Training
 from studio.stages import resume, together
 from studio.stages.layout import Plan, warmup_steps
 from studio.stages.model import Precision, on_cuda
@@ -197,6 +197,8 @@ def common_settings(run: Path, recipe: Training, plan: Plan, precision: Precisio
         "weight_decay": recipe.weight_decay,
         "max_grad_norm": recipe.max_grad_norm,
         "gradient_checkpointing": recipe.gradient_checkpointing,
+        "activation_offloading": recipe.activation_offloading,
+        "torch_compile": isinstance(recipe, Texts) and recipe.compile,
         "optim": precision.optimizer,
         "optim_args": precision.optimizer_arguments or None,
         "bf16": precision.autocast,

@@ -11,6 +11,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from studio.errors import StudioError
+from studio.recipes.schema import Sft
+from studio.stages import model as models
 from studio.stages.__main__ import main
 from studio.stages.sentences import sentence
 
@@ -76,6 +78,26 @@ def test_a_precision_this_machine_cannot_have(make_run: MakeRun) -> None:
     assert "pip install torchao" in error_of(make_run("cpt", precision="bf16-stochastic"))
     assert "brings its own optimizer" in error_of(make_run("cpt", "cpt-2", precision="bf16-kahan", optimizer="adamw-8bit"))
     assert "needs weights that are not in 4 bits" in error_of(make_run("sft", method="qlora", variant="pissa"))
+
+
+def test_a_recipe_that_wants_what_this_machine_has_not(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = error_of(make_run("sft", activation_offloading=True))
+    assert told.startswith("activation_offloading = true") and "there is no GPU here" in told and "set it to false" in told
+    assert "there is no GPU here" in error_of(make_run("dpo", activation_offloading=True))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    told = error_of(make_run("cpt", compile=True))
+    assert "needs a C++ compiler" in told and "compile = false" in told
+    # A GPU that its libraries cannot compile for; and one that does not compute in bf16.
+    monkeypatch.setattr(models, "on_cuda", lambda: True)
+    monkeypatch.setattr(models, "importable", lambda *names: "triton" not in names)
+    with pytest.raises(StudioError, match="needs the package triton"):
+        models.insist_on_what_it_needs(Sft(compile=True))
+    models.insist_on_what_it_needs(Sft(activation_offloading=True))
+    monkeypatch.setattr(models, "bf16_pays", lambda: False)
+    with pytest.raises(StudioError, match=r"precision = bf16 needs a GPU that computes in bf16 \(RTX 30 and newer\).*use precision = fp32"):
+        models.choose_precision(Sft(precision="bf16"), 1000)
+    assert models.choose_precision(Sft(), 1000).weights == "float32" and not models.choose_precision(Sft(method="qlora"), 1000).autocast
+    assert models.attention(autocast=False) == "sdpa"
 
 
 def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
