@@ -91,6 +91,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("dialogue", "redo", "U", "", "Do what was undone last again."),
     Action("dialogue", "mark_all", "asterisk", "", "Mark all rows that are shown; once more: none."),
     Action("dialogue", "go_to", "o", "", "Go to a row by its number."),
+    Action("dialogue", "write", "w", "", "Have a model write conversations on the lore; only when asked for, and marked for ever."),
     Action("dialogue", "show_all", "escape", "", "Stop the adding, building or searching that goes on; show all rows; take the marks away."),
     Action("dialogue-checks", "read", "enter", "rows", "Show the rows that the selected check flagged in the browser."),
     Action("dialogue-checks", "threshold", "t", "threshold", "Move its threshold, which is kept in checks.toml; the check runs by it."),

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 
 from studio.errors import StudioError
 from studio.persona.folder import Persona
 from studio.text import clean
+from studio.tui.actions import bindings_of
 from studio.tui.bars import KeyLine, TopBar
 
 if TYPE_CHECKING:
@@ -20,6 +22,15 @@ if TYPE_CHECKING:
     from studio.tui.pulse import Pulse
 
 T = TypeVar("T")
+
+
+BACK: BindingType = Binding("escape", "app.back", show=False)
+"""Escape as q."""
+
+
+def with_escape(screen: str) -> list[BindingType]:
+    """Bindings of a screen that is only looked at: Escape leaves it, too."""
+    return [BACK, *bindings_of(screen)]
 
 
 class Finished(Message):

@@ -187,16 +187,31 @@ def breaks(text: str, width: int) -> list[int]:
 
 
 def wrap(line: Line, width: int) -> list[list[Span]]:
-    """A line as as many lines as it needs, its kinds kept. Text is cleaned here."""
+    """A line as as many lines as it needs, its kinds kept; what follows a label goes on below itself. Text is cleaned here."""
     pieces = [(clean(text), kind) for text, kind in spans(line)]
     text = "".join(piece for piece, _ in pieces)
+    label = _label(pieces, width)
     rows: list[list[Span]] = []
     offset = 0
     for logical in text.split("\n"):
-        cuts = [0, *breaks(logical, max(1, width)), len(logical)]
-        rows += [_cut(pieces, offset + a, offset + b) for a, b in pairwise(cuts)]
+        ends = breaks(logical, max(1, width))
+        if label and ends:
+            first = ends[0]
+            ends = [first, *(first + more for more in breaks(logical[first:], max(1, width - label)))]
+        cuts = [0, *ends, len(logical)]
+        for number, (a, b) in enumerate(pairwise(cuts)):
+            row = _cut(pieces, offset + a, offset + b)
+            rows.append([(" " * label, "plain"), *row] if number and label else row)
         offset += len(logical) + 1
     return rows
+
+
+def _label(pieces: Sequence[Span], width: int) -> int:
+    """Cells of the first span where it is a label: a word with a gap behind it or a sign with a space, and others follow. 0 without one."""
+    if len(pieces) < 2 or "\n" in pieces[0][0] or not (pieces[0][0].endswith("  ") or (len(pieces[0][0]) == 2 and pieces[0][0].endswith(" "))):
+        return 0
+    cells = cell_len(pieces[0][0])
+    return cells if cells <= width // 3 else 0
 
 
 def _cut(pieces: Iterable[Span], start: int, end: int) -> list[Span]:

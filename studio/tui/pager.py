@@ -8,16 +8,41 @@ from typing import ClassVar
 
 from textual import events
 from textual.binding import BindingType
+from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
-from studio.tui.look import COMPONENTS, Line, Span, strip_of, wrap
+from studio.tui.look import COMPONENTS, Line, Span, content, strip_of, wrap
 from studio.tui.scrolling import moves, scrolled_css
 
 AT_ONCE = 60_000
 """Characters that are wrapped on the spot (about 20 ms); longer texts are wrapped by a thread."""
+
+
+class Hung(Widget):
+    """Some lines, as high as they need; what follows a label goes on below itself."""
+
+    DEFAULT_CSS = "Hung { height: auto; text-wrap: nowrap; }"
+
+    def __init__(self, lines: Sequence[Line] = (), id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.lines = list(lines)
+
+    def show(self, lines: Sequence[Line]) -> None:
+        self.lines = list(lines)
+        self.refresh(layout=True)
+
+    def _wrapped(self, width: int) -> list[list[Span]]:
+        return [row for line in self.lines for row in wrap(line, width)]
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return max(1, len(self._wrapped(width)))
+
+    def render(self) -> Content:
+        return content(*self._wrapped(self.size.width))
 
 
 class Pager(ScrollView, can_focus=True, inherit_bindings=False):

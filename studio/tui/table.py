@@ -34,6 +34,8 @@ class Column(NamedTuple):
     """The lower, the sooner the column goes when there is no room."""
     least: int = 12
     """For a column of width 0: below this, others give way."""
+    most: int = 0
+    """For a column of width 0: it takes no more than that, so that a line can be followed across a wide screen. 0: no limit."""
     raw: bool = False
     """Keep the spaces of the text (tree lines)."""
 
@@ -161,7 +163,7 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         open_ = [i for i in shown if not self.columns[i].width]
         rest = width - sum(self.columns[i].width for i in shown) - 2 * (len(shown) - 1)
         shares = {i: max(1, rest // len(open_) + (n < rest % len(open_))) for n, i in enumerate(open_)}
-        return [(i, shares.get(i, self.columns[i].width)) for i in shown]
+        return [(i, min(shares.get(i, self.columns[i].width), self.columns[i].most or width)) for i in shown]
 
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width  # without the bar, behind which a cut text would lose its …

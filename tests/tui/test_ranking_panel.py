@@ -15,11 +15,13 @@ from studio.persona.folder import Persona, create
 from studio.review.report import write_report
 from studio.review.rounds import all_reviews, open_review
 from studio.review.standing import Standing, standing
-from studio.tui.look import DARK, spans
+from studio.tui.app import StudioApp
+from studio.tui.look import DARK, spans, wrap
 from studio.tui.review.ranking import PAGES, RankingPanel, page
+from studio.tui.review.screen import ReviewScreen
 from tests.review.making import add_checkpoint, voted
 
-from .places import golden
+from .places import golden, press, settled
 
 SIZES = {"80x24": (80, 24), "160x48": (160, 48)}
 NAMES = ("base", "sft-2-e1-int4-rtn", "dpo-4-e2-暖炉边的鹅", "sft-2-e2")
@@ -150,3 +152,30 @@ async def test_the_company_is_measured_at_a_key(judged: Persona) -> None:
                     break
                 await pilot.pause(0.01)
             assert sentence in "\n".join(app.lines())
+
+
+async def test_without_marks_the_newest_review_goes_on(judged: Persona, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReviewScreen, "find_engine", lambda self, names=(), start=True: None)
+    newest = all_reviews(judged)[-1]
+    app = StudioApp(judged)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert f"none marked: ⏎ goes on with {newest.id}, base, sft-2-e1-int4-rtn" in await press(pilot, "7")
+        await press(pilot, "enter")
+        review = app.screen
+        assert isinstance(review, ReviewScreen)
+        for _ in range(500):
+            if review.state.sitting:
+                break
+            await pilot.pause(0.01)
+        assert review.state.sitting and review.state.sitting.review.id == newest.id
+    assert len(all_reviews(judged)) == 1
+
+
+@pytest.mark.parametrize("width", [30, 44, 80])
+def test_what_follows_a_label_goes_on_below_itself(width: int) -> None:
+    label, text = "needs   ", "about 5.1 GB of memory and 温姐坐在炉边喝茶等着渡船 a while"
+    rows = ["".join(part for part, _ in row) for row in wrap([(label, "muted"), (text, "plain")], width)]
+    assert all(cell_len(row.rstrip()) <= width for row in rows)
+    assert rows[0].startswith(label) and all(row.startswith(" " * len(label)) for row in rows[1:])
+    assert "".join(row[len(label) :] for row in rows) == text

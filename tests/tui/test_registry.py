@@ -101,8 +101,8 @@ async def test_help_opens_with_the_keys_of_the_screen_one_is_on(persona: Persona
         text = await press(pilot, "5", "question_mark")
         assert isinstance(app.screen, HelpScreen)
         assert text.split("\n")[1].strip() == "Checkpoints (this screen)"
-        assert "d           Delete a checkpoint that nothing was made from. asks first" in text
-        await press(pilot, "q")
+        assert "d            Delete a checkpoint that nothing was made from. asks first" in text
+        await press(pilot, "escape")
         assert not isinstance(app.screen, HelpScreen)
 
 

@@ -308,7 +308,7 @@ class Browser(MaterialScreen, Generic[R]):
     def why_not(self, action: str) -> str:
         if self.studio.readonly and action in self.changes:
             return "The app was opened to read only."
-        if self.working and action in ("add", "build", "check"):
+        if self.working and action in ("add", "build", "check", "write"):
             return "Work is going on: Escape stops it."
         if action == "undo" and self.found is not None:
             return "" if self.found.last else "There is nothing to undo."

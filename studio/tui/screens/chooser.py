@@ -5,7 +5,9 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from studio.checkpoints.store import Checkpoint
+from studio.checkpoints.store import Checkpoint, all_checkpoints
+from studio.review.rounds import Review, all_reviews
+from studio.text import one_line
 from studio.tui.actions import bindings_of
 from studio.tui.base import StudioScreen
 from studio.tui.look import content
@@ -13,14 +15,16 @@ from studio.tui.screens.checkpoints import TreeScreen
 from studio.tui.screens.marks import COLUMNS
 from studio.tui.table import ArrowTable
 
+ONLY_THE_BASE = "There is only the base yet: key 4 trains a checkpoint to compare it with."
+
 
 def open_review_screen(screen: StudioScreen, ids: list[str]) -> None:
-    """Go to the review of these checkpoints, on tab 7."""
+    """Go to the review of these checkpoints, on tab 7; without any, to the newest one."""
     from studio.tui.review.screen import ReviewScreen
 
     app = screen.studio
     app.action_go("review")
-    app.call_after_refresh(lambda: app.push_screen(ReviewScreen(screen.persona, ids)))
+    app.call_after_refresh(lambda: app.push_screen(ReviewScreen(screen.persona, ids or None)))
 
 
 class ChooserScreen(TreeScreen):
@@ -40,17 +44,36 @@ class ChooserScreen(TreeScreen):
         yield ArrowTable(COLUMNS, empty="Reading …")
         yield Static(" ", id="message", classes="line", markup=False)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.newest: Review | None = None
+        """The review that is gone on with while nothing is marked."""
+
+    def refresh_data(self) -> None:
+        persona = self.persona
+        self.in_background(lambda: (all_checkpoints(persona), next(reversed(all_reviews(persona)), None)), self._read)
+
+    def _read(self, found: tuple[list[Checkpoint], Review | None]) -> None:
+        checkpoints, self.newest = found
+        self._show(checkpoints)
+
     def on_table_moved(self) -> None:
         marked = self.studio.marked
-        text = f"◉ {len(marked)} marked: {', '.join(marked)}" if marked else "none marked"
-        self.query_one("#message", Static).update(content([(text, "accent" if marked else "muted")]))
+        text, kind = "none marked", "muted"
+        if marked:
+            text, kind = f"◉ {len(marked)} marked: {', '.join(marked)}", "accent"
+        elif self.newest:
+            text = f"none marked: ⏎ goes on with {self.newest.id}, {', '.join(one_line(name) for name in self.newest.checkpoints)}"
+        elif len(self.found) == 1:
+            text = ONLY_THE_BASE
+        self.query_one("#message", Static).update(content([(text, kind)]))
         self.redraw_keys()
 
     def why_not(self, action: str) -> str:
-        if action == "begin":
+        if action == "begin" and len(self.studio.marked) < 2:
             if len(self.found) == 1:
-                return "There is only the base yet: key 4 trains a checkpoint to compare it with."
-            if len(self.studio.marked) < 2:
+                return ONLY_THE_BASE
+            if self.studio.marked or not self.newest:
                 return "Mark two to eight checkpoints with space first."
         return super().why_not(action) if action == "mark" else ""
 

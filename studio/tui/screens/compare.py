@@ -12,8 +12,7 @@ from studio.jobs.runs import Run, read_events
 from studio.seeing.compare import Comparison, compare
 from studio.seeing.course import Course, course
 from studio.text import one_line
-from studio.tui.actions import bindings_of
-from studio.tui.base import StudioScreen
+from studio.tui.base import StudioScreen, with_escape
 from studio.tui.chart import Chart, Curves, Laid, smoothed
 from studio.tui.look import Line, content, fit
 from studio.tui.pager import Pager
@@ -58,7 +57,7 @@ def table_lines(found: Comparison) -> list[Line]:
 
 class CompareScreen(StudioScreen):
     rows_of = "compare"
-    BINDINGS = bindings_of("compare")
+    BINDINGS = with_escape("compare")
 
     def __init__(self, runs: Sequence[Run]) -> None:
         super().__init__()

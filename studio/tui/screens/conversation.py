@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
-from textual.widgets import Static
 
 from studio.dialogue.editing import Editor, as_text, from_text
 from studio.dialogue.store import Row
 from studio.errors import StudioError
 from studio.text import count
 from studio.tui.actions import bindings_of
-from studio.tui.look import Line, content
+from studio.tui.look import Line
 from studio.tui.outside import edit_text
+from studio.tui.pager import Hung
 from studio.tui.screens.dialogue_rows import conversation_turns, descent, flag_line, names_of, provenance
 from studio.tui.screens.one_row import ChangedRow
 from studio.tui.turns import Turns
@@ -32,7 +32,7 @@ class ConversationScreen(ChangedRow[Row]):
         self.editing = editing
 
     def body(self) -> ComposeResult:
-        yield Static(" ", id="summary", classes="line", markup=False)
+        yield Hung(id="summary", classes="line")
         yield Turns()
 
     def on_mount(self) -> None:
@@ -52,7 +52,7 @@ class ConversationScreen(ChangedRow[Row]):
             (f"{sum(len(m.content) for m in row.messages):,} characters", "muted"),
         ]
         whole = [flag_line(flag) for flag in flags if flag.message < 0]
-        self.query_one("#summary", Static).update(content(head, provenance(row, *descent(row)), *whole))
+        self.query_one("#summary", Hung).show([head, provenance(row, *descent(row)), *whole])
         self.query_one(Turns).show(conversation_turns(self.persona, row, flags), top=other)
         self.redraw_keys()
         if self.editing:

@@ -70,6 +70,12 @@ class DialogueScreen(Browser[Conversation]):
 
             begin(self)
 
+    def action_write(self) -> None:
+        if not self.refused("write"):
+            from studio.tui.screens.synthesizing import begin
+
+            begin(self)
+
     def action_check(self) -> None:
         if not self.refused("check"):
             from studio.tui.screens.dialogue_checks import ChecksScreen

@@ -18,6 +18,7 @@ from studio.text import count
 from studio.tui.actions import bindings_of
 from studio.tui.dialogs import Ask, Confirm
 from studio.tui.look import Line, Span, ago, content
+from studio.tui.pager import Hung
 from studio.tui.screens.stoppable import OverDialogue
 from studio.tui.table import Cell, Column, Row, Table
 
@@ -68,7 +69,7 @@ class ChecksScreen(OverDialogue):
             ],
             empty="Reading …",
         )
-        yield Static(" ", id="about", markup=False)
+        yield Hung(id="about")
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()
@@ -177,7 +178,7 @@ class ChecksScreen(OverDialogue):
         elif check.asked_only and check.name not in known.ran:
             lines.append([("made when asked for: o makes it", "muted")])
         lines.append([(f"default from: {check.source}", "muted")])
-        self.query_one("#about", Static).update(content(*lines))
+        self.query_one("#about", Hung).show(lines)
 
     @property
     def selected(self) -> Check | None:

@@ -13,7 +13,7 @@ from studio.tui.look import Line, Span, short_path
 from studio.tui.table import Column, Row
 
 COLUMNS = (
-    Column("checkpoint", 0, least=28, raw=True),
+    Column("checkpoint", 0, least=28, most=56, raw=True),
     Column("stage", 12, keep=7),
     Column("val loss", 8, right=True, keep=8),
     Column("gap", 9, right=True, keep=6),
@@ -110,7 +110,7 @@ def card_lines(c: Checkpoint) -> list[Line]:
     row("kind", {"full": "all weights", "adapter": f"a LoRA adapter on {c.parent}"}.get(c.kind, c.kind))
     row("parent", c.parent)
     row("base", short_path(c.base))
-    row("made", c.created.replace("T", " ").replace("Z", " UTC"))
+    row("made", c.created[:19].replace("T", " ") + " UTC")
     row("run", c.run)
     row("snapshot", c.snapshot)
     row("tokens seen", f"{c.tokens_seen:,}" if c.tokens_seen else "")

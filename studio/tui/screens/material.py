@@ -68,7 +68,7 @@ class MaterialScreen(StudioScreen):
         raise NotImplementedError
 
     def why_not(self, action: str) -> str:
-        if self.studio.readonly and action in ("add", "build", "edit"):
+        if self.studio.readonly and action in ("add", "build", "edit", "write"):
             return "The app was opened to read only."
         if action in ("read", "check", "build", "edit", "preview", "find") and self.is_mounted and self.has_nothing():
             return f"There is no {self.kind} yet: press a to add some."

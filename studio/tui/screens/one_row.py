@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
+from textual.binding import BindingType
+
 from studio.dialogue.index import R
 from studio.dialogue.steps import RowEditor
 from studio.dialogue.store import ACCEPTED, REJECTED
-from studio.tui.base import StudioScreen
+from studio.tui.base import BACK, StudioScreen
 from studio.tui.dialogs import Ask
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ def words_of_tags(text: str) -> tuple[list[str], list[str]]:
 
 
 class OneRow(StudioScreen, Generic[R]):
+    BINDINGS: ClassVar[list[BindingType]] = [BACK]
     noun: ClassVar[str] = "conversation"
 
     def __init__(self, window: Window[R], index: int) -> None:

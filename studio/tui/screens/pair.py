@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.widgets import Static
 
 from studio.preference.editing import PairEditor
 from studio.preference.store import Pair
 from studio.tui.actions import bindings_of
-from studio.tui.look import Line, content
+from studio.tui.look import Line
+from studio.tui.pager import Hung
 from studio.tui.screens.dialogue_rows import names_of, provenance, turn_lines
 from studio.tui.screens.one_row import ChangedRow
 from studio.tui.screens.pairs import flag_line, origin_words, reply_lines
@@ -42,7 +42,7 @@ class PairScreen(ChangedRow[Pair]):
         self.editing = editing
 
     def body(self) -> ComposeResult:
-        yield Static(" ", id="summary", classes="line", markup=False)
+        yield Hung(id="summary", classes="line")
         yield Turns(id="prompt")
         with Container(id="replies"):
             yield Turns(id="chosen")
@@ -60,7 +60,7 @@ class PairScreen(ChangedRow[Pair]):
         self.row = None
         for name in PARTS:
             self.part(name).show([[[("✗ ", "bad"), (sentence, "plain")]]] if name == "chosen" else [])
-        self.query_one("#summary", Static).update(" ")
+        self.query_one("#summary", Hung).show([])
 
     def show(self, row: Pair) -> None:
         other = self.row is None or self.row.id != row.id
@@ -68,7 +68,7 @@ class PairScreen(ChangedRow[Pair]):
         names = names_of(self.persona)
         head: Line = [(row.id, "strong"), (f"   {self.index + 1:,} of {len(self.window):,}", "muted")]
         flags = [flag_line(flag) for flag in self.window.flags_of(row)]
-        self.query_one("#summary", Static).update(content(head, provenance(row, *origin_words(row)), *flags))
+        self.query_one("#summary", Hung).show([head, provenance(row, *origin_words(row)), *flags])
         self.part("prompt").show([turn_lines(message, names) for message in row.prompt], top=other)
         if other:
             self.part("prompt").action_jump(-1)  # what is answered stands last

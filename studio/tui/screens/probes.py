@@ -10,8 +10,7 @@ from textual.widgets import Static
 from studio.seeing.course import Event
 from studio.seeing.probed import NUMBERS, answer, numbers, prompts
 from studio.text import one_line
-from studio.tui.actions import bindings_of
-from studio.tui.base import StudioScreen
+from studio.tui.base import StudioScreen, with_escape
 from studio.tui.look import Line, Span, content
 from studio.tui.pager import Pager
 
@@ -20,7 +19,7 @@ class ProbesScreen(StudioScreen):
     """``read`` gives the ``probes`` events so far; it is asked again while the screen is open."""
 
     rows_of = "probes"
-    BINDINGS = bindings_of("probes")
+    BINDINGS = with_escape("probes")
 
     def __init__(self, run: str, read: Callable[[], list[Event]]) -> None:
         super().__init__()

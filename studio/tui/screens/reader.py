@@ -8,8 +8,7 @@ from pathlib import Path
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from studio.tui.actions import bindings_of
-from studio.tui.base import StudioScreen
+from studio.tui.base import StudioScreen, with_escape
 from studio.tui.dialogs import Ask
 from studio.tui.look import Line, content
 from studio.tui.pager import Pager
@@ -19,7 +18,7 @@ class ReaderScreen(StudioScreen):
     """``read`` is called in a thread and gives the lines; ``file`` is what ``e`` opens."""
 
     rows_of = "reader"
-    BINDINGS = bindings_of("reader")
+    BINDINGS = with_escape("reader")
 
     def __init__(self, title: Line, read: Callable[[], Sequence[Line]], file: Path | None = None, at_end: bool = False, line: int = 0) -> None:
         super().__init__()

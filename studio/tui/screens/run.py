@@ -24,7 +24,7 @@ from studio.tui.base import with_escape
 from studio.tui.chart import Chart, Curves, Point, smoothed
 from studio.tui.dialogs import Ask, Choice, Choose, Confirm
 from studio.tui.look import Line, Span, content
-from studio.tui.pager import Pager
+from studio.tui.pager import Hung, Pager
 from studio.tui.pulse import Pulse
 from studio.tui.screens.reader import ReaderScreen
 from studio.tui.screens.train import SIGNS, STATE_KINDS, RunActions, bar, took
@@ -196,7 +196,7 @@ class RunScreen(RunActions):
     def body(self) -> ComposeResult:
         yield Static(" ", id="head", classes="line", markup=False)
         yield Static(" ", id="numbers", classes="line", markup=False)
-        yield Static(" ", id="reading", classes="line", markup=False)
+        yield Hung(id="reading", classes="line")
         yield Chart()
         yield Static(" ", id="below", classes="line", markup=False)
         yield Pager(at_end=True)
@@ -249,7 +249,7 @@ class RunScreen(RunActions):
         ]
         self.query_one("#head", Static).update(content(head))
         self.query_one("#numbers", Static).update(content(numbers(told, run, self.size.width)))
-        self.query_one("#reading", Static).update(content(gravest(told.findings)))
+        self.query_one("#reading", Hung).show([gravest(told.findings)])
         self.query_one(Chart).show(told.curves())
         below: Line = [("log", "strong"), ("   l: events", "muted")] if self.log_shown else [("events", "strong"), ("   l: log", "muted")]
         if status.message:

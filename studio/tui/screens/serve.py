@@ -100,7 +100,7 @@ class ServeScreen(StudioScreen):
     def body(self) -> ComposeResult:
         yield Table(
             [
-                Column("checkpoint", 0, least=20),
+                Column("checkpoint", 0, least=20, most=56),
                 Column("state", 10),
                 Column("engine", 9, keep=6),
                 Column("address", 30, keep=4),

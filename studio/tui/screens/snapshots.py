@@ -13,8 +13,7 @@ from studio.jobs.runs import all_runs
 from studio.persona.folder import Persona
 from studio.snapshots import Snapshot, all_snapshots, card_of
 from studio.text import count
-from studio.tui.actions import bindings_of
-from studio.tui.base import StudioScreen
+from studio.tui.base import StudioScreen, with_escape
 from studio.tui.look import Line, ago, content, fit
 from studio.tui.screens.reader import ReaderScreen
 from studio.tui.table import Column, Row, Table
@@ -34,7 +33,7 @@ class Frozen(NamedTuple):
 
 class SnapshotsScreen(StudioScreen):
     rows_of = "snapshots"
-    BINDINGS = bindings_of("snapshots")
+    BINDINGS = with_escape("snapshots")
 
     def __init__(self, kind: str) -> None:
         super().__init__()

@@ -21,6 +21,7 @@ from studio.tui.actions import bindings_of
 from studio.tui.base import StudioScreen
 from studio.tui.dialogs import Ask, Choice, Choose
 from studio.tui.look import Line, Span, content, short_path
+from studio.tui.pager import Hung
 from studio.tui.table import Column, Row, Table
 
 NAMES = {
@@ -59,7 +60,8 @@ def plan_lines(planned: forecast.Plan) -> list[Line]:
     if planned.seconds:
         disk.append((f"; takes {forecast.time_said(planned)}", "plain"))
     else:
-        disk.append(("; time: not known before a first run; m tries a few steps", "muted"))
+        tried = "" if planned.stage == "quantize" else "; m tries a few steps"
+        disk.append((f"; time: not known before a first run{tried}", "muted"))
     if planned.stage == "quantize":
         does = [("does    ", "muted"), (planned.notes[0], "strong")]
     notes: list[Line] = [[("        ", "muted"), (note, "plain")] for note in planned.notes[planned.stage == "quantize" :]]
@@ -96,7 +98,7 @@ class StartScreen(StudioScreen):
 
     def body(self) -> ComposeResult:
         yield Static(content([(NAMES[self.stage], "strong")]), id="head", classes="line", markup=False)
-        yield Static(content([("Planning …", "muted")]), id="plan", classes="line", markup=False)
+        yield Hung([[("Planning …", "muted")]], id="plan", classes="line")
         yield Static(" ", classes="line")
         yield Table([Column("recipe", 22), Column("value", 14), Column("what it does", 0, keep=5, least=20)])
         yield Static(" ", id="words", classes="line", markup=False)
@@ -123,7 +125,7 @@ class StartScreen(StudioScreen):
 
     def _refuse(self, sentence: str) -> None:
         self.problem = sentence
-        self.query_one("#plan", Static).update(content([("✗ ", "bad"), (sentence, "plain")]))
+        self.query_one("#plan", Hung).show([[("✗ ", "bad"), (sentence, "plain")]])
 
     def _fill(self) -> None:
         if self.recipe is None or self.from_file is None:
@@ -154,7 +156,7 @@ class StartScreen(StudioScreen):
                 self.problem = ""
                 self.change = plan.change
                 self.redraw_keys()
-                self.query_one("#plan", Static).update(content(*plan_lines(plan)))
+                self.query_one("#plan", Hung).show(plan_lines(plan))
 
         def refused(sentence: str) -> None:
             if ticket == self.ticket:
