@@ -68,6 +68,7 @@ def convert(folder: Path, to: Path, kind: str, look: Callable[[Path], None] = la
         raise StudioError(f"{kind} needs llama-quantize, which is part of a built llama.cpp (cmake -B build && cmake --build build); q8_0 does not.")
     if to.exists():
         raise StudioError(f"{to} is there already; name a new file.")
+    made = not to.parent.is_dir()
     to.parent.mkdir(parents=True, exist_ok=True)
     first, half = to.with_name(f".{to.name}.making"), to.with_name(f".{to.name}.f16")
     try:
@@ -84,6 +85,8 @@ def convert(folder: Path, to: Path, kind: str, look: Callable[[Path], None] = la
     finally:
         first.unlink(missing_ok=True)
         half.unlink(missing_ok=True)
+        if made and not any(to.parent.iterdir()):
+            to.parent.rmdir()
     return to
 
 

@@ -73,10 +73,11 @@ def leave(
     from studio.sillytavern.bundle import write_bundle
 
     files = write_bundle(persona, checkpoint, to)
+    card = "; import card.png as the character." if any(file.name == "card.png" for file in files) else ". There is no card yet: studio card set FILE"
     lines = [
         f"Serve it:        studio serve {checkpoint.id} --engine vllm   (it prints the address and where the key is)",
         "In SillyTavern:  API Text Completion, type vLLM, that address without /v1, and the key;",
-        f"                 Advanced Formatting > Master Import > {files[0].name}; Instruct Mode on; import card.png as the character.",
+        f"                 Advanced Formatting > Master Import > {files[0].name}; Instruct Mode on{card}",
     ]
     return Left(files, None, lines)
 

@@ -131,14 +131,15 @@ def _qwen(folder: Path) -> Path:
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=64,
-        linear_num_key_heads=4,
-        linear_num_value_heads=4,
-        linear_key_head_dim=32,
-        linear_value_head_dim=32,
+        # vLLM 0.32 for CPU computes recurrent heads of 128.
+        linear_num_key_heads=2,
+        linear_num_value_heads=2,
+        linear_key_head_dim=128,
+        linear_value_head_dim=128,
         max_position_embeddings=2048,
         tie_word_embeddings=True,
     )
-    Qwen3_5ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    Qwen3_5ForCausalLM(config).bfloat16().save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((bases.pocket_folder() / name).read_bytes())
     return folder

@@ -185,7 +185,8 @@ def test_gguf_is_written_by_llama_cpp_or_not_at_all(persona: Persona, base: Path
     assert small.read_bytes() == header + b"f16Q4_K_M"
     converter(tmp_path / "llama", "import sys; open(sys.argv[sys.argv.index('--outfile') + 1], 'wb').write(b'nonsense' * 9)")
     with pytest.raises(StudioError, match="is no GGUF file"):
-        export_gguf(persona, checkpoint, tmp_path / "other.gguf", "f16")
+        export_gguf(persona, checkpoint, tmp_path / "other" / "x.gguf", "f16")
+    assert not (tmp_path / "other").exists()
     assert sorted(p.name for p in tmp_path.glob("*.gguf")) == ["small.gguf"] and not list(tmp_path.glob(".*gguf*"))
     # It is served once before it counts: by a server that can read it, and by one that cannot.
     converter(tmp_path / "llama", write)
