@@ -1,8 +1,9 @@
 """Servers that step aside for a run and come back after it, with the same checkpoints, the same port and the same key.
 
 Stopped and started again rather than put to sleep: only the end of its process gives back everything an engine holds on the GPU. vLLM's sleep
-keeps the CUDA context and graphs, needs its development mode, whose addresses run anything inside the server, and has woken with adapters
-silently out of effect (vllm-project/vllm#53888) or not at all (#39934): a review would then compare the base with itself. What is to come back stands in the studio's home before anything is stopped, so that a kill at any moment loses no server.
+keeps the CUDA context (1 to 2 GB of a card), needs its development mode, whose addresses call anything inside the server, and has woken with
+adapters silently out of effect (vllm-project/vllm#53888), or not at all with them (#39934): a review would then compare the base with itself.
+What is to come back stands in the studio's home before anything is stopped, so that a kill at any moment loses no server.
 
 ``python -m studio.engines.giving_way`` brings them back and waits until they answer; the dispatcher starts it when the device is free.
 """
