@@ -82,7 +82,13 @@ class Cluster:
         key = self.folder / "munge.key"
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o600)
-        files = {"key-file": key, "socket": "munge.socket", "pid-file": "munge.pid", "log-file": "munge.log", "seed-file": "munge.seed"}
+        files: dict[str, str | Path] = {
+            "key-file": key,
+            "socket": "munge.socket",
+            "pid-file": "munge.pid",
+            "log-file": "munge.log",
+            "seed-file": "munge.seed",
+        }
         self._daemon("munged", "--foreground", "--force", *(f"--{option}={self.folder / name}" for option, name in files.items()))
         self.until(lambda: (self.folder / "munge.socket").exists())
         self._daemon("slurmctld", "-D", "-f", str(self.conf))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from studio.checkpoints.base import pocket_folder
 from studio.checkpoints.fetch import fetch_base
 from studio.lore import build
 from studio.persona.folder import Persona, create
@@ -50,6 +51,13 @@ def studio_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
         home.mkdir()
     monkeypatch.setenv("STUDIO_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def pocket(jobs_home: Path, studio_home: Path) -> None:
+    """The base that was made for all, in a home of the test's own."""
+    mine = pocket_folder()
+    mine.symlink_to(jobs_home / mine.name)
 
 
 @pytest.fixture

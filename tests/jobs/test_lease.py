@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from studio.checkpoints.fetch import fetch_base
 from studio.checkpoints.store import get_checkpoint
 from studio.engines import giving_way, servers, sharing, starting
 from studio.errors import StudioError
 from studio.jobs import control, device, lease, processes
 from studio.jobs.runs import DONE, QUEUED, RUNNING, read_events, read_run
+from studio.persona.folder import Persona
 from tests.jobs.machine import Machine, over, running
 
 
@@ -80,15 +80,20 @@ def test_a_survivor_of_our_own_is_ended_and_another_studios_is_a_stranger(machin
             process.wait()
 
 
+def light_server(persona: Persona) -> servers.Server:
+    """A process that is started, told and ended as an engine is, and answers nobody."""
+    with starting._new_folder(persona, "embedded") as folder:
+        return starting._launch(folder, "embedded", ["sleep", "600"], dict(os.environ), "key", 9, ["base"], 512, None)
+
+
 def test_a_server_that_a_run_started_for_itself_goes_with_it(machine: Machine, gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run is killed while an engine of its own is up: the device is free again, and a server of the person's own stays."""
 
     def launch(run: str) -> servers.Server:
-        with starting._new_folder(machine.persona, "embedded") as folder, monkeypatch.context() as patch:
+        with monkeypatch.context() as patch:
             if run:
                 patch.setenv(processes.RUN_VARIABLE, run)
-            argv = [sys.executable, "-c", "import time; time.sleep(600)"]
-            return starting._launch(folder, "embedded", argv, dict(os.environ), "key", 9, ["base"], 512, None)
+            return light_server(machine.persona)
 
     run = machine.queue(steps=400, seconds=0.05, every=1000)
     machine.wait(run, running)
@@ -103,8 +108,7 @@ def test_a_server_that_a_run_started_for_itself_goes_with_it(machine: Machine, g
         servers.stop(the_persons)
 
 
-def test_a_server_gives_way_to_a_run_and_comes_back(machine: Machine, gpu: Any) -> None:
-    fetch_base("pocket", lambda _line: None)
+def test_a_server_gives_way_to_a_run_and_comes_back_and_its_death_frees_the_device(machine: Machine, gpu: Any, pocket: None) -> None:
     persona = machine.persona
     (server,) = starting.start(persona, [get_checkpoint(persona, "base")], "embedded")
     servers.wait_ready(server)
@@ -128,21 +132,23 @@ def test_a_server_gives_way_to_a_run_and_comes_back(machine: Machine, gpu: Any) 
         assert giving_way.returning() == []
         kinds = [event["kind"] for event in read_events(run.path)]
         assert kinds.index("gave_way") < kinds.index("came_back")
+        # kill -9 of the engine: what waits for the device gets it, and nobody who has not given way is brought back.
+        waiting = machine.queue(steps=1)
+        assert back.name in machine.wait(waiting, lambda r: r.status.message).status.message
+        machine.kill(back.pid)
+        assert machine.wait(waiting, over).status.state == DONE
     finally:
         servers.stop(back)
-    # Stopped by hand it stays stopped, and what waits goes on.
-    descriptor = lease.take(alone=True)
-    assert descriptor is not None
-    os.close(descriptor)
-    assert machine.wait(machine.queue(steps=1), over).status.state == DONE
-    assert servers.running(persona) == [] and machine.quiet() == []
+    assert servers.running(persona) == [] and machine.losses_found() + machine.quiet() == []
     assert read_run(run.path).status.requeues == 0
+    machine.report("engine")
 
 
-def test_a_server_for_a_while_that_gave_way_does_not_come_back_for_good(machine: Machine, gpu: Any) -> None:
+def test_a_server_for_a_while_that_gave_way_does_not_come_back_for_good(machine: Machine, gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A chat starts a server for itself, a run makes it give way, the chat is closed meanwhile: nobody wants it back."""
-    fetch_base("pocket", lambda _line: None)
     persona = machine.persona
+    monkeypatch.setattr(starting, "start", lambda *_, **__: [light_server(persona)])
+    monkeypatch.setattr(servers, "wait_ready", lambda *_: None)
     with sharing.served(persona, [get_checkpoint(persona, "base")]) as found:
         assert servers.is_alive(found["base"])
         run = machine.queue(steps=60, seconds=0.1)
