@@ -160,7 +160,7 @@ def _line(row: Row) -> tuple[str, str, int, str, str, str]:
 
 
 def synth(arguments: Namespace, persona: Persona) -> None:
-    from studio.dialogue.synth import CUT_OFF, synthesize
+    from studio.dialogue.synth import sentences, synthesize
 
     if arguments.count < 1:
         raise UsageError("--count takes a number from 1 on.")
@@ -171,11 +171,5 @@ def synth(arguments: Namespace, persona: Persona) -> None:
     if arguments.json:
         output.json(told)
         return
-    for reason, number in told.dropped.most_common():
-        output.say(f"{number:,} not taken: {reason}")
-    if told.dropped[CUT_OFF]:
-        output.say("A model that does not end its answers has not learned to answer (a base model), or is too small for whole conversations.")
-    output.say(
-        f"{count(told.kept, 'conversation')} taken of {told.asked:,} written now ({told.there:,} earlier); the answers are in sources/{told.source}."
-    )
-    output.say(f"{told.share:.1%} of the dialogue is written by a model now; hold it down at the build with --ratio is:synthetic=0.1")
+    for sentence in sentences(told):
+        output.say(sentence)

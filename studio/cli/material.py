@@ -93,11 +93,17 @@ def checked(faults: list[Fault], as_json: bool) -> None:
 
 
 def facts(found: Mapping[str, Any], as_json: bool) -> None:
-    """Counts by name, as ``stats`` tells them."""
+    """Counts by name, as ``stats`` tells them; what is counted by name itself stands below, the most first."""
     if as_json:
         output.json(found)
-    else:
-        output.table(("", ""), found.items())
+        return
+    output.table(
+        ("", ""), [(name.replace("_", " "), "not known" if value is None else value) for name, value in found.items() if not isinstance(value, dict)]
+    )
+    for name, parts in found.items():
+        if isinstance(parts, dict) and parts:
+            output.say()
+            output.table((name, ""), parts.items())
 
 
 def built(snapshot: Snapshot, as_json: bool) -> None:

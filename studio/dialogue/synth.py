@@ -28,7 +28,7 @@ from studio.files import append_line, read_lines
 from studio.persona.folder import Persona, slug
 from studio.progress import Progress, quiet
 from studio.shards import append_rows
-from studio.text import one_line
+from studio.text import count, one_line
 
 if TYPE_CHECKING:
     from studio.engines.client import Sampler
@@ -113,6 +113,17 @@ class _Conversation(msgspec.Struct, forbid_unknown_fields=True):
     exchanges: list[_Exchange]
 
 
+def sentences(told: Told) -> list[str]:
+    """What came of it."""
+    found = [f"{number:,} not taken: {reason}" for reason, number in told.dropped.most_common()]
+    if told.dropped[CUT_OFF]:
+        found.append("A model that does not end its answers has not learned to answer (a base model), or is too small for whole conversations.")
+    written = f"{told.asked:,} written now ({told.there:,} earlier); the answers are in sources/{told.source}."
+    found.append(f"{count(told.kept, 'conversation')} taken of {written}")
+    found.append(f"{told.share:.1%} of the dialogue is written by a model now; hold it down at the build with --ratio is:synthetic=0.1")
+    return found
+
+
 def schema(exchanges: int) -> dict[str, Any]:
     """What an answer has to look like. What bounds it is ``max_tokens``."""
     text = {"type": "string", "pattern": SAID}
@@ -125,13 +136,13 @@ def synthesize(
     persona: Persona,
     url: str,
     model: str,
-    count: int,
+    wanted: int,
     language: str = "",
     seed: int = 17,
     temperature: float = 1.0,
     progress: Progress = quiet,
 ) -> Told:
-    """Have ``count`` conversations written (the batch of this model and seed brought up to so many) and take those that pass the checks.
+    """Have ``wanted`` conversations written (the batch of this model and seed brought up to so many) and take those that pass the checks.
 
     StudioError without lore, or if the endpoint fails; what was answered until then is kept and taken.
     """
@@ -147,7 +158,7 @@ def synthesize(
     told = Told(path.name, there=len(done))
     server = external(url, {model: model}, name=host)
     lines = _lines(persona, seed)
-    waiting = [number for number in range(count) if number not in done]
+    waiting = [number for number in range(wanted) if number not in done]
 
     async def everything() -> None:
         free = asyncio.Semaphore(STREAMS)
@@ -157,20 +168,26 @@ def synthesize(
                 answer = await _ask(persona, server, model, number, grounds, lines, language, seed, Sampler(temperature=temperature, top_p=0.95))
                 append_line(path, answer)
                 told.asked += 1
-                progress("conversations written", told.asked, len(waiting))
 
-        tasks = [asyncio.ensure_future(one(number)) for number in waiting]
+        tasks = {asyncio.ensure_future(one(number)) for number in waiting}
+        under_way = tasks
         try:
-            await asyncio.gather(*tasks)
+            while under_way:
+                # A wish to stop is heard while the endpoint is still writing.
+                done, under_way = await asyncio.wait(under_way, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                progress("conversations written", told.asked, len(waiting))
         finally:
             for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     try:
         if waiting:
             asyncio.run(everything())
     except StudioError as failed:
-        _take(persona, path, told, progress)
+        _take(persona, path, told, quiet)
         raise StudioError(f"{failed} {told.asked} of {len(waiting)} conversations were written; {told.kept} of them were taken.") from failed
     except KeyboardInterrupt:
         _take(persona, path, told, progress)

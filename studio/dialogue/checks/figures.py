@@ -9,7 +9,7 @@ from typing import Any
 
 from studio.checkpoints.base import load_tokenizer, locate_base
 from studio.dialogue.store import rows
-from studio.lore.languages import language
+from studio.lore.languages import spoken
 from studio.persona.folder import Persona
 
 GOOD_SIZE = range(4, 7)
@@ -45,7 +45,7 @@ def stats(persona: Persona) -> dict[str, Any]:
             if message.role != "system":
                 (hers if message.role == "assistant" else asked).append(len(message.content))
             waiting.append(message.content)
-        languages[language(" ".join(row.replies))] += 1
+        languages[spoken(" ".join(row.replies)[:400]) or "unclear"] += 1
         sources[row.source] += 1
         if len(waiting) >= AT_A_TIME:
             tokens += count_tokens()
@@ -63,6 +63,6 @@ def stats(persona: Persona) -> dict[str, Any]:
         "reply_to_prompt_length": round(median(hers) / max(1, median(asked)), 2) if hers and asked else None,
         "characters": characters,
         "tokens": tokens if tokenizer else None,
-        "languages": dict(languages),
-        "sources": dict(sources),
+        "languages": dict(languages.most_common()),
+        "sources": dict(sources.most_common()),
     }

@@ -101,7 +101,11 @@ def read(file: File, into: Intake, asked: Asked, roles: Mapping[str, str]) -> No
         return
     for message in messages:
         message.rest = "\n".join(message.lines)
-    order = asked.dates or order_of([(m.head["a"], m.head["b"], m.head["c"]) for m in messages])
+    dates = [(m.head["a"], m.head["b"], m.head["c"]) for m in messages]
+    order = order_of(dates)
+    # In a folder of many chats the order that is said is that of those that do not tell: no chat is read by one that its dates cannot have.
+    if asked.dates and (not order or all(_day(date, asked.dates) >= 0 for date in dates)):
+        order = asked.dates
     if not order:
         head = messages[0].head
         raise AmbiguousDates(file.shown, f"{head['a']}{head['sign'].strip()}{head['b']}{head['sign'].strip()}{head['c']}", messages[0].line)

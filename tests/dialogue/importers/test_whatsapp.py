@@ -134,3 +134,12 @@ def test_signal_and_whatsapp_alike_are_asked_apart(mira: Persona, tmp_path: Path
     with pytest.raises(AmbiguousFormat, match="--format whatsapp or --format signal-chat"):
         add(mira, [chat(tmp_path, *lines, name="chat.md")])
     assert add(mira, [chat(tmp_path, *lines, name="chat.md")], Asked(format="signal-chat"), dry_run=True).kept == 1
+
+
+def test_an_order_that_is_said_gives_way_where_the_dates_cannot_have_it(mira: Persona, tmp_path: Path) -> None:
+    for name, day in (("clear", "3/14/25"), ("open", "3/4/25")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "WhatsApp Chat with Mira.txt").write_text(f"{day}, 10:02 PM - Tom: Lamp?\n{day}, 10:03 PM - Mira: Which, {name}?\n" * 2)
+    report = add(mira, [tmp_path / "clear", tmp_path / "open"], Asked(me=("Tom",), character=("Mira",), dates="dmy"))
+    assert not report.dropped["broken date"]
+    assert sorted(row.time[:10] for row in store.rows(mira)) == ["2025-03-14", "2025-04-03"]
