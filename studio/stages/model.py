@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
 
@@ -198,7 +198,30 @@ def load_model(weights: Path, dtype: str, attn: str, trust: bool, four_bit: bool
         raise StudioError(f"The weights in {weights} are damaged ({error}); fetch or copy the model again.") from error
 
 
+def insist_on_its_base(model: Any, folder: Path) -> None:
+    """StudioError if an adapter's matrices do not belong to these weights; PEFT (0.21) leaves out in silence what it finds no layer for."""
+    file = folder / "adapter_model.safetensors"
+    if not file.is_file():
+        return
+    layers = dict(model.named_modules())
+    try:
+        with safe_open(file, framework="pt") as adapter:
+            for key in adapter.keys():  # noqa: SIM118  not a dict
+                name, _, side = key.removeprefix("base_model.model.").rpartition(".lora_")
+                if side not in ("A.weight", "B.weight"):
+                    continue
+                measure, place = ("in_features", 1) if side == "A.weight" else ("out_features", 0)
+                size = adapter.get_slice(key).get_shape()[place]
+                if name not in layers or getattr(layers[name], measure, size) != size:
+                    what = "is of another size" if name in layers else "is missing"
+                    told = f"The adapter in {folder} was made on another base: its layer {name} {what} in these weights."
+                    raise StudioError(f"{told} Use it with the base it was trained on.")
+    except SafetensorError as error:
+        raise StudioError(f"The adapter in {folder} is damaged ({error}); copy it again.") from error
+
+
 def load_adapter(model: Any, folder: str, trainable: bool) -> Any:
+    insist_on_its_base(model, Path(folder))
     return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
 
 

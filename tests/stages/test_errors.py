@@ -8,15 +8,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from studio.errors import StudioError
 from studio.recipes.schema import Sft
 from studio.stages import model as models
 from studio.stages.__main__ import main
+from studio.stages.model import load_model
 from studio.stages.sentences import sentence
 
-from .conftest import MakeRun, events, result
+from .conftest import MakeRun, dialogue, done, events, lore, result
+from .test_families import family
 
 
 def error_of(run: Path) -> str:
@@ -61,6 +64,35 @@ def test_damaged_weights(make_run: MakeRun, pocket: Path, tmp_path: Path) -> Non
     run = make_run("cpt")
     start_from(run, damaged)
     assert "are damaged" in error_of(run)
+
+
+def test_an_adapter_of_another_base(make_run: MakeRun, pocket: Path, tmp_path: Path) -> None:
+    learned = make_run("sft", train=dialogue(2), rank=2, alpha=4)
+    done(learned)
+    (adapter,) = (tmp_path / "persona" / "checkpoints").iterdir()
+    other = family("llama", pocket, tmp_path / "other")
+    for number, stage in ((2, "sft"), (3, "dpo")):
+        run = make_run(stage, f"{stage}-{number}", parent=adapter.name, weights=other, kind="adapter")
+        assert main([str(run)]) == 1
+        told = result(run)["error"]
+        assert "was made on another base: its layer model.layers.0." in told and "is of another size" in told
+    shallow = family("llama", pocket, tmp_path / "shallow")
+    model = load_model(shallow, "float32", "sdpa", trust=False)
+    moved = {"base_model.model.model.layers.7.mlp.up_proj.lora_A.weight": torch.zeros(2, 32)}
+    save_file(moved, adapter / "adapter_model.safetensors")
+    with pytest.raises(StudioError, match=r"layer model.layers.7.mlp.up_proj is missing"):
+        models.insist_on_its_base(model, adapter)
+    (adapter / "adapter_model.safetensors").write_bytes(b"torn")
+    with pytest.raises(StudioError, match="is damaged"):
+        models.insist_on_its_base(model, adapter)
+
+
+def test_a_length_that_the_base_cannot_read_at_once(make_run: MakeRun, pocket: Path, tmp_path: Path) -> None:
+    short = family("llama", pocket, tmp_path / "short")
+    run = make_run("cpt", length=2048, train=lore(2), val=lore(3)[2:])
+    start_from(run, short)
+    done(run)
+    assert "length is 512, as many tokens as this base can read at once, not 2048." in [event["text"] for event in events(run, "warning")]
 
 
 def test_a_loss_that_is_no_number(make_run: MakeRun, pocket: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
