@@ -106,7 +106,7 @@ def _start(arguments: Namespace, persona: Persona, wanted: list[Checkpoint]) -> 
     from studio.engines import servers, starting
     from studio.engines.sharing import ensure_served
 
-    context = arguments.context or starting.CONTEXT
+    context, host = arguments.context or starting.CONTEXT, arguments.host or servers.LOOPBACK
     if arguments.engine == "vllm" or arguments.plan:
         plans = starting.plans(persona, wanted, context)
         if arguments.plan and arguments.json:
@@ -120,8 +120,8 @@ def _start(arguments: Namespace, persona: Persona, wanted: list[Checkpoint]) -> 
     if arguments.systemd:
         from studio.engines import service
 
-        path, port = service.write_unit(persona, wanted, arguments.engine, arguments.port, arguments.filter)
-        output.say(f"Written: {path} (127.0.0.1:{port}; its key is in {persona.private / 'service.key'})")
+        path, port = service.write_unit(persona, wanted, arguments.engine, arguments.port, arguments.filter, host)
+        output.say(f"Written: {path} ({host}:{port}; its key is in {persona.private / 'service.key'})")
         output.say(f"Start it now and at each login:  systemctl --user daemon-reload && systemctl --user enable --now {path.name}")
         output.say("Without a login, from the boot on:  loginctl enable-linger")
         output.say(f"What it says:  journalctl --user -u {path.name}")
@@ -129,14 +129,16 @@ def _start(arguments: Namespace, persona: Persona, wanted: list[Checkpoint]) -> 
     if arguments.stay:
         from studio.engines import service
 
-        service.stay(persona, wanted, arguments.engine, arguments.port, context, output.progress, arguments.filter)
+        service.stay(persona, wanted, arguments.engine, arguments.port, context, output.progress, arguments.filter, host)
         return
-    served, _ = ensure_served(persona, wanted, arguments.engine, output.progress, arguments.port, context, arguments.filter)
+    served, _ = ensure_served(persona, wanted, arguments.engine, output.progress, arguments.port, context, arguments.filter, arguments.host)
     unique = list({server.name: server for server in served.values()}.values())
     if arguments.json:
         output.json([described(server) for server in unique])
         return
     for server in unique:
+        if server.host != servers.LOOPBACK:
+            output.say(f"It listens on {server.host}: whoever reaches it and has the key may talk to her, and nothing on the way is encrypted.")
         output.say(f"{', '.join(server.models)} at {server.base_url} (OpenAI API, key in {servers.key_file(server)})")
         if server.filtered:
             output.say("It filters what it says, by filter.toml and checks.toml as they are now; reviews and probes start a server of their own.")
@@ -144,7 +146,7 @@ def _start(arguments: Namespace, persona: Persona, wanted: list[Checkpoint]) -> 
 
 
 def described(server: Server) -> dict[str, Any]:
-    shown = ("name", "engine", "base_url", "models", "pid", "context", "cache_tokens", "lora_slots", "filtered")
+    shown = ("name", "engine", "base_url", "host", "models", "pid", "context", "cache_tokens", "lora_slots", "filtered")
     found = {name: getattr(server, name) for name in shown}
     if server.filtered:
         from studio.engines.filtered import counts

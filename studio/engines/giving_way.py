@@ -42,6 +42,7 @@ class Returning(msgspec.Struct):
     """Folder of the run it gave way to."""
     filtered: bool = False
     """Whether it filters what it says."""
+    host: str = servers.LOOPBACK
 
 
 def _file() -> Path:
@@ -84,6 +85,7 @@ def stop_for(run: Run) -> list[str]:
             key=server.key,
             run=str(run.path),
             filtered=server.filtered,
+            host=server.host,
         )
         with lock(home() / "locks" / "returning"):
             write_json(_file(), [*returning(), note])
@@ -104,7 +106,7 @@ def bring_back() -> None:
                 _forget(note)  # it was never stopped, or somebody has started it by hand
                 continue
             wanted = [get_checkpoint(persona, name) for name in note.checkpoints]
-            started = starting.start(persona, wanted, note.engine, note.port, note.context, key=note.key, filtered=note.filtered)
+            started = starting.start(persona, wanted, note.engine, note.port, note.context, note.key, note.filtered, note.host)
             if note not in returning():  # whoever it was for has left meanwhile
                 for server in started:
                     servers.stop(server)

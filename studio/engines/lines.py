@@ -42,9 +42,17 @@ def lines(server: Server, model: str, key: str = "") -> list[tuple[str, str]]:
     found += [
         ("Open WebUI", f"Admin Panel > Settings > Connections > OpenAI API > +: URL {url} · Key {shown}"),
         ("Open WebUI (new)", f'OPENAI_API_BASE_URL={url} OPENAI_API_KEY="$(<{file})" open-webui serve'),
-        ("from another machine", f"ssh -N -L {server.port}:127.0.0.1:{server.port} {_user()}@{socket.gethostname()}   # then the same lines there"),
+        ("from another machine", _elsewhere(server)),
     ]
     return found
+
+
+def _elsewhere(server: Server) -> str:
+    """How another machine reaches it."""
+    if server.host == servers.LOOPBACK:
+        return f"ssh -N -L {server.port}:127.0.0.1:{server.port} {_user()}@{socket.gethostname()}   # then the same lines there"
+    host = socket.gethostname() if server.host == "0.0.0.0" else server.host
+    return f"the same lines with http://{host}:{server.port}; what is said goes over the network unencrypted"
 
 
 def _user() -> str:

@@ -26,6 +26,9 @@ from studio.text import one_line
 
 Engine = Literal["embedded", "vllm", "external"]
 
+LOOPBACK = "127.0.0.1"
+"""Where servers listen unless asked otherwise: this machine alone."""
+
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
@@ -72,6 +75,8 @@ class Server(msgspec.Struct):
     """vLLM: the folder it holds."""
     budget: int = 0
     """vLLM: bytes of the GPU that weights and adapters were reckoned to leave over; 0 on a processor."""
+    host: str = LOOPBACK
+    """Where it listens; ``0.0.0.0`` is every address of this machine."""
     filtered: bool = False
     """Whether it filters what it says (``filtering``). Its replies are not hers as she is: reviews and probes never use it."""
 
@@ -105,6 +110,11 @@ class Server(msgspec.Struct):
         if name := self.models.get(checkpoint_id):
             return name
         raise StudioError(f"The server {self.name} does not serve {checkpoint_id}; it serves: {', '.join(self.models)}.")
+
+
+def reached_at(host: str) -> str:
+    """Where this machine itself reaches what listens on ``host``."""
+    return LOOPBACK if host == "0.0.0.0" else host
 
 
 def key_file(server: Server) -> Path:
@@ -199,7 +209,7 @@ def ask(server: Server, path: str, body: Any = None, timeout: float = 5.0) -> tu
     """
     import http.client
 
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout)
+    connection = http.client.HTTPConnection(reached_at(server.host), server.port, timeout=timeout)
     headers = {"Authorization": f"Bearer {server.key}", "Content-Type": "application/json"}
     try:
         connection.request("GET" if body is None else "POST", path, None if body is None else msgspec.json.encode(body), headers)
@@ -273,7 +283,10 @@ def _doing(server: Server) -> str:
     if server.engine == "vllm":
         return vllm_log.progress(tail(server))
     said = [line for line in tail(server).splitlines() if line.startswith(("Loading the adapter ", "Loading /", "Ready"))]
-    return one_line(said[-1]) if said else "Starting the embedded engine"
+    if not said:
+        return "Starting the embedded engine"
+    what, slash, path = one_line(said[-1]).partition("/")
+    return f"{what}{path.rpartition('/')[2]}" if slash else what
 
 
 def cause(server: Server) -> str:
@@ -311,7 +324,7 @@ def stop(server: Server) -> None:
             raise StudioError(f"{server.name} could not be stopped: the processes {', '.join(map(str, left))} do not end; look at them with ps.")
         time.sleep(0.02)
     _reap(server.pid)
-    while own and not _is_free(server.port):
+    while own and not _is_free(server):
         if time.monotonic() > deadline:
             raise StudioError(f"{server.name} is stopped, but its port {server.port} is still taken by another program.")
         time.sleep(0.05)
@@ -333,7 +346,7 @@ def stop_started_by(run: Path) -> None:
         pass
 
 
-def _is_free(port: int) -> bool:
-    """Whether nothing listens on the port."""
+def _is_free(server: Server) -> bool:
+    """Whether nothing listens on its port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        return probe.connect_ex((reached_at(server.host), server.port)) != 0

@@ -46,15 +46,18 @@ def unit_folder() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
 
 
-def unit_text(persona: Persona, checkpoints: list[Checkpoint], engine: Engine, port: int, filtered: bool = False) -> str:
+def unit_text(
+    persona: Persona, checkpoints: list[Checkpoint], engine: Engine, port: int, filtered: bool = False, host: str = servers.LOOPBACK
+) -> str:
     """The unit. Words are quoted as systemd reads them (systemd.syntax(7)): in double quotes, ``%`` doubled; ``$`` doubled where a command
     stands (systemd.service(5)), where alone it has a meaning."""
     command = [sys.executable, "-m", "studio.cli.main", "-p", str(persona.root), "serve", *(c.id for c in checkpoints)]
     command += ["--engine", engine, "--port", str(port), "--stay", *(["--filter"] if filtered else [])]
+    command += [] if host == servers.LOOPBACK else ["--host", host]
     source = Path(__file__).parents[2]
     return f"""\
 [Unit]
-Description=persona studio: {_plain(persona.manifest.character.name)} ({", ".join(c.id for c in checkpoints)}) at 127.0.0.1:{port}
+Description=persona studio: {_plain(persona.manifest.character.name)} ({", ".join(c.id for c in checkpoints)}) at {host}:{port}
 
 [Service]
 Type=exec
@@ -81,15 +84,17 @@ def _plain(text: str) -> str:
     return re.sub(r"[\x00-\x1f\\%]+", " ", text)
 
 
-def write_unit(persona: Persona, checkpoints: list[Checkpoint], engine: Engine, port: int | None, filtered: bool = False) -> tuple[Path, int]:
+def write_unit(
+    persona: Persona, checkpoints: list[Checkpoint], engine: Engine, port: int | None, filtered: bool = False, host: str = servers.LOOPBACK
+) -> tuple[Path, int]:
     """Write the unit for serving these checkpoints; its file and its port (a free one is chosen where none is asked for)."""
     if any(c.kind == "external" for c in checkpoints):
         raise StudioError("An outside endpoint is not served from here; name a checkpoint.")
-    chosen = starting.choose_port(port)
+    chosen = starting.choose_port(port, host)
     service_key(persona)
     path = unit_folder() / unit_name(persona)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, unit_text(persona, checkpoints, engine, chosen, filtered))
+    write_atomic(path, unit_text(persona, checkpoints, engine, chosen, filtered, host))
     return path, chosen
 
 
@@ -101,6 +106,7 @@ def stay(
     context: int,
     tell: Callable[[str], None],
     filtered: bool = False,
+    host: str = servers.LOOPBACK,
 ) -> None:
     """Serve until SIGTERM or Ctrl+C. StudioError with the cause if a server dies meanwhile; nothing is left of any then."""
     wanted = False
@@ -115,7 +121,7 @@ def stay(
     for left in servers.running(persona):
         if port and left.port == port:
             servers.stop(left)
-    started = starting.start(persona, checkpoints, engine, port, context, key=service_key(persona), filtered=filtered)
+    started = starting.start(persona, checkpoints, engine, port, context, service_key(persona), filtered, host)
     try:
         for server in started:
             _ready(server, tell, lambda: wanted)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from studio.checkpoints.store import Checkpoint
 from studio.engines import giving_way, hot, servers, starting
 from studio.engines.servers import Engine, Server
+from studio.errors import StudioError
 from studio.persona.folder import Persona
 
 Progress = Callable[[str], None]
@@ -33,20 +34,23 @@ def ensure_served(
     port: int | None = None,
     context: int = starting.CONTEXT,
     filtered: bool = False,
+    host: str = "",
 ) -> tuple[dict[str, Server], list[Server]]:
     """A ready server for each checkpoint id, and those of them that were started here. Blocks until they answer.
 
-    Without ``engine`` what runs is used, and the embedded engine started for the rest. StudioError if one does not start; nothing
-    that was started here runs then.
+    Without ``engine`` what runs is used, and the embedded engine started for the rest; ``host`` is where all are to listen. StudioError if one
+    does not start, or runs and listens elsewhere; nothing that was started here runs then.
     """
     outside = {c.id: servers.external(c.path, {c.id: c.name}, name=c.id) for c in wanted if c.kind == "external"}
     found = served_by(persona, [c.id for c in wanted if c.id not in outside], engine, filtered)
+    if host and (elsewhere := next((server for server in found.values() if server.host != host), None)):
+        raise StudioError(f"{', '.join(elsewhere.models)} is served on {elsewhere.host} already; stop it first: studio serve stop {elsewhere.name}")
     missing = [c for c in wanted if c.id not in found and c.id not in outside]
     started: list[Server] = []
     if missing:
         running = next(iter(found.values())).engine if found else ""
         chosen: Engine = "vllm" if "vllm" in (engine, running) else "embedded"
-        if chosen == "vllm" and port is None:
+        if chosen == "vllm" and port is None and not host:
             for checkpoint in list(missing):
                 if checkpoint.kind == "adapter" and hot.room_for(persona, checkpoint, filtered):
                     progress(f"Loading {checkpoint.id} into the running server of its base")
@@ -54,7 +58,7 @@ def ensure_served(
                     missing.remove(checkpoint)
     if missing:
         progress(f"Starting the {chosen} engine")
-        started = starting.start(persona, missing, chosen, port, context, filtered=filtered)
+        started = starting.start(persona, missing, chosen, port, context, filtered=filtered, host=host or servers.LOOPBACK)
     try:
         for server in started:
             servers.wait_ready(server, progress)

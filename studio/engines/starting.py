@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -36,11 +37,13 @@ def start(
     context: int = CONTEXT,
     key: str = "",
     filtered: bool = False,
+    host: str = servers.LOOPBACK,
 ) -> list[Server]:
     """Start processes for the checkpoints and return at once; ``wait_ready`` waits for each.
 
     The embedded engine is one process for all; vLLM is one per set of full weights, its adapters with it. ``port`` is for the only (or
-    first) process; ``key`` the one it wants, a new one without it; ``filtered`` has it filter what it says.
+    first) process; ``key`` the one it wants, a new one without it; ``filtered`` has it filter what it says; ``host`` is the address
+    it listens on.
     Raises StudioError if a checkpoint is not on disk, the port is taken, the GPU is leased or vLLM is not built.
     """
     if not checkpoints:
@@ -57,9 +60,9 @@ def start(
     try:
         if engine == "vllm":
             for root, members in families:
-                started.append(_start_vllm(persona, root, members, port if not started else None, context, key, rules))
+                started.append(_start_vllm(persona, root, members, port if not started else None, context, key, rules, host))
         else:
-            started.append(_start_embedded(persona, families, port, context, key, rules))
+            started.append(_start_embedded(persona, families, port, context, key, rules, host))
     except BaseException:
         for server in started:
             servers.stop(server)
@@ -83,7 +86,7 @@ def _rules(persona: Persona) -> Rules:
 
 
 def _start_embedded(
-    persona: Persona, families: list[tuple[Checkpoint, list[Checkpoint]]], port: int | None, context: int, key: str, rules: Rules | None
+    persona: Persona, families: list[tuple[Checkpoint, list[Checkpoint]]], port: int | None, context: int, key: str, rules: Rules | None, host: str
 ) -> Server:
     models = [
         {
@@ -96,9 +99,9 @@ def _start_embedded(
         for checkpoint in members
     ]
     with _new_folder(persona, "embedded") as folder:
-        number = choose_port(port)
+        number = choose_port(port, host)
         key = key or secrets.token_urlsafe(32)
-        write_json(folder / "models.json", {"port": number, "context": context, "models": models})
+        write_json(folder / "models.json", {"host": host, "port": number, "context": context, "models": models})
         # Half the cores: the other half is for the screen and for whoever trains.
         threads = max(1, min(8, len(os.sched_getaffinity(0)) // 2))
         environment = _environment() | {"STUDIO_API_KEY": key, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
@@ -106,11 +109,11 @@ def _start_embedded(
         source = str(Path(__file__).parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (source, environment.get("PYTHONPATH", ""))))
         ids = [str(model["id"]) for model in models]
-        return _launch(folder, "embedded", argv, environment, key, number, ids, context, rules)
+        return _launch(folder, "embedded", argv, environment, key, host, number, ids, context, rules)
 
 
 def _start_vllm(
-    persona: Persona, root: Checkpoint, members: list[Checkpoint], port: int | None, context: int, key: str, rules: Rules | None
+    persona: Persona, root: Checkpoint, members: list[Checkpoint], port: int | None, context: int, key: str, rules: Rules | None, host: str
 ) -> Server:
     from studio.engines import environment, vllm
 
@@ -118,11 +121,11 @@ def _start_vllm(
     adapters = [c for c in members if c.kind == "adapter"]
     planned = vllm.plan(serving.kind, root, adapters, context, others=_adapters_on(persona, root, adapters))
     with _new_folder(persona, "vllm") as folder:
-        number = choose_port(port)
+        number = choose_port(port, host)
         key = key or secrets.token_urlsafe(32)
-        argv = vllm.prepare(folder, serving, root, adapters, number, planned, filtered=rules is not None)
+        argv = vllm.prepare(folder, serving, root, adapters, number, planned, filtered=rules is not None, host=host)
         ids = list(dict.fromkeys([*(c.id for c in members), root.id]))
-        server = _launch(folder, "vllm", argv, vllm.variables(serving, folder, key), key, number, ids, planned.context, rules)
+        server = _launch(folder, "vllm", argv, vllm.variables(serving, folder, key), key, host, number, ids, planned.context, rules)
         server.root, server.lora_slots, server.lora_rank = root.id, planned.slots, planned.rank
         server.weights, server.budget = root.path, planned.budget
         write_json(folder / "server.json", server)
@@ -183,6 +186,7 @@ def _launch(
     argv: list[str],
     environment: dict[str, str],
     key: str,
+    host: str,
     port: int,
     ids: list[str],
     context: int,
@@ -210,7 +214,7 @@ def _launch(
     server = Server(
         name=folder.name,
         engine=engine,
-        base_url=f"http://127.0.0.1:{port}/v1",
+        base_url=f"http://{servers.reached_at(host)}:{port}/v1",
         models={name: name for name in ids},
         port=port,
         pid=child.pid,
@@ -220,19 +224,22 @@ def _launch(
         context=context,
         folder=str(folder),
         run=os.environ.get(processes.RUN_VARIABLE, ""),
+        host=host,
         filtered=rules is not None,
     )
     write_json(folder / "server.json", server)
     return server
 
 
-def choose_port(asked: int | None) -> int:
-    """A port that can be listened on: the one asked for, else a free one. StudioError if it is taken."""
+def choose_port(asked: int | None, host: str = servers.LOOPBACK) -> int:
+    """A port that can be listened on: the one asked for, else a free one. StudioError if it is taken, or the address is none of this machine."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", asked or 0))
+            probe.bind((host, asked or 0))
         except (OSError, OverflowError) as error:
+            if isinstance(error, socket.gaierror) or getattr(error, "errno", 0) == errno.EADDRNOTAVAIL:
+                raise StudioError(f"{host} is no address of this machine; ip -4 address lists them, 0.0.0.0 is all of them.") from error
             raise StudioError(f"Port {asked} cannot be used ({error}); choose another, or leave --port away to get a free one.") from error
         number: int = probe.getsockname()[1]
         return number

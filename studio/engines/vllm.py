@@ -210,6 +210,7 @@ def prepare(
     port: int,
     planned: ServePlan,
     filtered: bool = False,
+    host: str = "127.0.0.1",
 ) -> list[str]:
     """Write what vLLM is to read into ``folder`` (template, stop tokens) and give its argv."""
     weights = Path(root.path)
@@ -227,7 +228,7 @@ def prepare(
         "vllm.entrypoints.openai.api_server",
         f"--model={weights}",
         f"--served-model-name={root.id}",
-        "--host=127.0.0.1",
+        f"--host={host}",
         f"--port={port}",
         f"--max-model-len={planned.context}",
         # A folder with the stop tokens alone: a checkpoint's own sampling defaults stay out of a comparison.

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from studio.checkpoints.store import get_checkpoint
 from studio.cli.serving import described
-from studio.engines import client, servers
+from studio.engines import client, lines, servers
 from studio.engines.client import Sampler
 from studio.engines.filtered import RULES_FILE, Filtered, counts, said
 from studio.engines.filtering import Rules
@@ -154,7 +154,7 @@ def test_addresses_that_are_not_known_are_closed(scripted: tuple[str, Path]) -> 
 @pytest.fixture(scope="module")
 def filtering(family: Persona) -> Iterator[Server]:
     (family.root / "filter.toml").write_text('words = ["lamp is", "kettle"]\n')
-    found, started = ensure_served(family, chosen(family, "cpt-1"), "embedded", filtered=True)
+    found, started = ensure_served(family, chosen(family, "cpt-1"), "embedded", filtered=True, host="0.0.0.0")
     yield found["cpt-1"]
     for server in started:
         servers.stop(server)
@@ -170,6 +170,18 @@ async def test_the_embedded_engine_filters_and_says_so(filtering: Server) -> Non
     assert shown["filtered"] and shown["taken_out"] == {"word": 1, "replies": 1}
     with pytest.raises(StudioError, match="filters what it says and cannot score"):
         await client.score(filtering, "cpt-1", asked, "x")
+
+
+def test_it_listens_where_it_was_asked_to_and_wants_its_key_there(filtering: Server, family: Persona) -> None:
+    """127.0.0.2 is this machine too, and answers only where every address is listened on."""
+    other = f"http://127.0.0.2:{filtering.port}/v1/models"
+    assert httpx.get(other, trust_env=False).status_code == 401
+    assert httpx.get(other, headers={"Authorization": f"Bearer {filtering.key}"}, trust_env=False).status_code == 200
+    assert "unencrypted" in dict(lines.lines(filtering, "cpt-1"))["from another machine"]
+    with pytest.raises(StudioError, match=r"cpt-1 is served on 0\.0\.0\.0 already; stop it first"):
+        ensure_served(family, chosen(family, "cpt-1"), "embedded", filtered=True, host="127.0.0.1")
+    with pytest.raises(StudioError, match="is no address of this machine"):
+        ensure_served(family, chosen(family, "base"), "embedded", host="192.0.2.1")
 
 
 def test_reviews_and_probes_never_meet_it(filtering: Server, family: Persona) -> None:

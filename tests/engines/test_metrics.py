@@ -86,6 +86,7 @@ def test_the_unit_starts_what_was_asked_for(persona: Persona, tmp_path: Path, mo
     (command,) = [line.removeprefix("ExecStart=") for line in text.splitlines() if line.startswith("ExecStart=")]
     words = shlex.split(command)
     assert words[1:] == ["-m", "studio.cli.main", "-p", str(persona.root), "serve", "sft-1", "--engine", "vllm", "--port", str(port), "--stay"]
+    assert '"--stay" "--host" "0.0.0.0"' in service.unit_text(persona, [Checkpoint("sft-1", "sft-1", "sft")], "vllm", port, host="0.0.0.0")
     assert text.count("[Service]\n") == 1, "a name is a word and no section"
     # systemd.exec(5): in Environment= a dollar is a dollar, a percent sign begins a specifier.
     assert f'Environment="STUDIO_HOME={tmp_path}/a $home %%h"' in text

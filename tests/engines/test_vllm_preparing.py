@@ -25,6 +25,8 @@ def test_the_command_line_has_the_adapters_and_no_key(family: Persona, tmp_path:
     root, *adapters = chosen(family, "base", "sft-1", "sft-2")
     argv = vllm.prepare(tmp_path, HERE, root, adapters, 8123, vllm.plan("cpu", root, adapters, 100_000))
     assert {"--host=127.0.0.1", "--port=8123", "--max-model-len=2048", "--enable-lora", "--enforce-eager", "--served-model-name=base"} < set(argv)
+    everywhere = vllm.prepare(tmp_path / "2", HERE, root, [], 8123, vllm.plan("cpu", root, [], 100_000), host="0.0.0.0")
+    assert "--host=0.0.0.0" in everywhere
     assert "--max-lora-rank=16" in argv, "the ranks are 12"
     assert "--max-loras=3" in argv, "two, and on a processor one that stays empty"
     modules = [json.loads(word) for word in argv[argv.index("--lora-modules") + 1 :] if word.startswith("{")]

@@ -12,6 +12,8 @@ def say(words: Words) -> None:
     serve.add_argument("checkpoints", nargs="*", metavar="CKPT|status|stop|add|remove")
     serve.add_argument("--engine", default="embedded", choices=("embedded", "vllm"))
     serve.add_argument("--port", type=int)
+    serve.add_argument("--host", default="", metavar="ADDRESS", help="where it listens (default 127.0.0.1; 0.0.0.0: every address, unencrypted)")
+    serve.add_argument("--detach", action="store_true", help="what it does anyway: the server outlives the command and the terminal")
     serve.add_argument("--context", type=int, default=0, metavar="TOKENS", help="longest conversation (default 8,192, or what the model reads)")
     serve.add_argument("--filter", action="store_true", help="take personal data and the words of filter.toml out of what is said")
     serve.add_argument("--plan", action="store_true", help="only say how it would be started: length, memory, room for adapters")

@@ -315,11 +315,12 @@ def main(folder: Path) -> None:
     if not key:
         sys.exit("ERROR: STUDIO_API_KEY is not set: the engine does not serve without a key.")
     plan = folder / "models.json"
-    port = msgspec.json.decode(plan.read_bytes())["port"]
+    asked = msgspec.json.decode(plan.read_bytes())
+    host, port = asked["host"], asked["port"]
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", port))
+        listener.bind((host, port))
     except OSError as error:
         sys.exit(f"ERROR: Port {port} cannot be used: {error.strerror}.")
 

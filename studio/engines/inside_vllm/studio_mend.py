@@ -2,6 +2,34 @@
 
 
 def mend() -> None:
+    _scoring_beside_adapters()
+    _seeds_of_prompts_in_parts()
+
+
+def _seeds_of_prompts_in_parts() -> None:
+    """A seeded request whose prompt is read in parts (long, or several at once) kills vLLM's CPU engine.
+
+    What is drawn after a part that is not the last is thrown away, and ``_bookkeeping_sync`` winds the generator back by its offset, which
+    a generator on the CPU does not have ("CPU Generator does not use offset"). Nothing was kept yet, so wound back is begun anew.
+    """
+    from vllm.v1.worker.cpu_model_runner import CPUModelRunner
+
+    original = CPUModelRunner._bookkeeping_sync
+
+    def _bookkeeping_sync(self, *arguments, **named):  # type: ignore[no-untyped-def]
+        drawn = self.input_batch.generators
+        aside = {number: drawn.pop(number) for number in list(drawn) if self.discard_request_mask.np[number]}
+        for generator in aside.values():
+            generator.manual_seed(generator.initial_seed())
+        try:
+            return original(self, *arguments, **named)
+        finally:
+            drawn.update(aside)
+
+    CPUModelRunner._bookkeeping_sync = _bookkeeping_sync
+
+
+def _scoring_beside_adapters() -> None:
     """Scoring a text (``prompt_logprobs``) with LoRA on, while another request is under way, kills vLLM's CPU engine.
 
     ``PunicaWrapperCPU.add_lora_logits`` has one adapter index per *request* but then gets a row per *prompt token* (einsum:
