@@ -132,6 +132,8 @@ def welcome(state: State) -> list[Line]:
         ]
     if state.starting:
         lines += ["", [(state.news or "Looking for a running engine", "muted")]]
+        if state.phase is Phase.ASKING:
+            lines.append([("What you asked is put as soon as it is there.", "muted")])
     return lines
 
 
@@ -143,6 +145,8 @@ def status(state: State, beyond: str = "") -> list[Span]:
     elif state.said:
         parts.append((state.said, "plain"))
     elif state.phase is Phase.ASKING:
+        if state.round is None:  # the welcome says how far the engine is
+            return parts
         parts.append((f"{state.news}…" if state.starting and state.news else f"{'Both' if state.sides == 2 else 'All'} are writing.", "muted"))
     elif state.phase is Phase.SWIPING:
         parts.append((f"{state.news}…" if state.starting and state.news else "Another reply is being written.", "muted"))

@@ -43,11 +43,12 @@ class AskManner(ModalScreen["Manner | None"]):
         self.lines: list[tuple[str, list[tuple[object, str]]]] = [
             ("replies side by side", [(n, str(n)) for n in range(2, most + 1)]),
             ("names are shown", [("vote", "after each vote"), ("end", "only in the ranking")]),
-            ("a talk goes on with", [("shared", "the reply that won, for all"), ("own", "each one's own reply")]),
-            ("temperature", [(t, f"{t:g}") for t in (0.8, 1.0, 1.2, 0.0, 0.3, 0.6)]),
-            ("longest reply", [(n, f"{n} tokens") for n in (300, 500, 60, 120)]),
+            ("a talk goes on with", [("shared", "the winner, for all"), ("own", "each one's own")]),
+            ("temperature", [(t, f"{t:g}") for t in (0.0, 0.3, 0.6, 0.8, 1.0, 1.2)]),
+            ("tokens at most", [(n, str(n)) for n in (60, 120, 300, 500)]),
         ]
-        self.at = [0] * len(self.lines)
+        # What is not asked for is as ``Manner`` has it.
+        self.at = [[value for value, _ in choices].index(usual) for (_, choices), usual in zip(self.lines, Manner(), strict=True)]
 
     def compose(self) -> ComposeResult:
         with Vertical():

@@ -54,6 +54,7 @@ class ReviewScreen(Voting, Beforehand, Inspecting, Origins):
     ReviewScreen #history { height: auto; text-wrap: nowrap; text-overflow: ellipsis; display: none; }
     ReviewScreen #prompt { height: auto; max-width: 100; }
     ReviewScreen PromptField { margin: 0 1; }
+    ReviewScreen #panes { display: none; }
     ReviewScreen.-high #panes { margin-top: 1; }
     ReviewScreen StreamPane {
         padding: 0 0 0 1; background: $background; color: $foreground;

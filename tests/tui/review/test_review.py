@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from studio.persona.folder import Persona
-from studio.review.rounds import all_reviews, rounds
+from studio.review.rounds import Sampling, all_reviews, rounds
 from studio.review.votes import votes
 from studio.tui.review.ranking import RankingPanel
 from studio.tui.review.screen import ReviewScreen
@@ -258,6 +258,7 @@ async def test_a_review_of_other_checkpoints_asks_how_it_is_held(wen: Persona, e
     await opened()
     (review,) = all_reviews(wen)
     assert review.panes == 3 and review.checkpoints == ids
+    assert review.sampling == Sampling() and (review.reveal, review.talk) == ("vote", "shared")
 
 
 async def test_an_engine_that_cannot_start_is_one_sentence_and_the_next_try_finds_one(wen: Persona, monkeypatch: pytest.MonkeyPatch) -> None:
