@@ -42,5 +42,5 @@ def is_symbols(text: str) -> bool:
 
 def symbols(draft: Draft) -> None:
     for first, end in reversed(draft.blocks()):
-        if is_symbols("".join(draft.lines[first:end])):
+        if is_symbols("".join(map(str.strip, draft.lines[first:end]))):  # spaces at line ends go later
             draft.drop(first, end, "symbols")

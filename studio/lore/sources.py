@@ -82,6 +82,8 @@ def add(
                     raw = gathering.read(file)
                     reader = reader_of(file.name, raw)
                     reading = apart.read(reader, raw, file.name) if reader in APART else read_here(reader, raw, file.name)
+                    if reader in ("plain", "markdown") and not as_is:
+                        _refuse_chat(file, reading)
                 except Unreadable as error:
                     report.drop(error.reason, Fault(file.shown, error.line, str(error)))
                     continue
@@ -95,6 +97,15 @@ def add(
         report.drop("nothing to read", Fault(readable(path), 0, "there is no file in it"))
     report.format = ", ".join(format_ for format_, _ in formats.most_common())
     return report
+
+
+def _refuse_chat(file: Found, reading: Reading) -> None:
+    """Chats that lie among texts: their talk is no lore, and private."""
+    from studio.dialogue.importers.files import HEAD, File
+    from studio.dialogue.importers.registry import chat_of
+
+    if chat := chat_of(File(file.name, reading.text[:HEAD].encode("utf-8", "replace"))):
+        raise Unreadable("dialogue, not lore", f"it is a chat ({chat}); add it with: studio dialogue add (or, as lore all the same, with --as-is)")
 
 
 def _keep(

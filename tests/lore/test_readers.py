@@ -176,6 +176,21 @@ def test_a_reader_that_dies_or_hangs_costs_only_its_file(monkeypatch: pytest.Mon
         assert apart.read("html", b"<p>y</p>", "a.html").text == "y\n"
 
 
+def test_chats_among_the_texts_are_no_lore_unless_they_are_meant(persona: Persona, tmp_path: Path) -> None:
+    for name, text in {
+        "book.txt": "The lamp room stood at the end of the pier, and nobody but the keeper had its key.\n" * 9,
+        "scene.txt": "MIRA: The lamp is lit.\n\nTOM: Which one?\n\nMIRA: All of them.\n" * 3,
+        "WhatsApp Chat with Mira.txt": "6/13/25, 10:02 PM - Tom: Is it lit?\n6/13/25, 10:03 PM - Mira: Which one?\n" * 4,
+        "train.txt": "<|im_start|>user\nLit?<|im_end|>\n<|im_start|>assistant\nAll of them.<|im_end|>\n",
+        "chat.md": "[2025-06-13 21:58:00] Me: Lit?\n\n[2025-06-13 21:59:00] Mira: Yes.\n",
+    }.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    report = sources.add(persona, [tmp_path / name.name for name in tmp_path.iterdir() if name.is_file()])
+    assert (report.kept, report.dropped) == (2, {"dialogue, not lore": 3})
+    assert any("it is a chat (whatsapp)" in str(fault) for fault in report.faults)
+    assert sources.add(persona, [tmp_path / "train.txt"], as_is=True).kept == 1
+
+
 def test_folders_and_archives_are_read_and_their_tricks_refused(persona: Persona, tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     (inbox / "en").mkdir(parents=True)

@@ -78,6 +78,15 @@ class AmbiguousFormat(StudioError):
         self.file, self.names = file, names
 
 
+CHATS = ("chatml", "metharme", "pygmalion", "whatsapp", "signal-chat")
+"""Plain text that is nothing but talk."""
+
+
+def chat_of(file: File) -> str:
+    """Which of ``CHATS`` a text is in; empty if in none."""
+    return next((name for name in CHATS if by_name(name).looks(file)), "")
+
+
 def by_name(name: str) -> Format:
     return next(format_ for format_ in FORMATS if format_.name == name)
 
