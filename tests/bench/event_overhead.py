@@ -1,7 +1,7 @@
 """What telling costs: the same training with the studio's events, status and log, and with their writing left out, one after the other
 in pairs; and what stands beside it: the memory of the dispatcher and of a runner, and the time from ``studio`` to a live view of a run.
 
-    python tests/bench/event_overhead.py [--pairs 8]
+    python -m tests.bench.event_overhead [--pairs 300]
 
 Neighbouring steps of one training make a pair, one told and one not, in random order: whatever else the machine does falls on both.
 Printed are the median of their ratios with its 95 % interval (bootstrap over pairs), and what was spent inside the telling itself, every
@@ -185,7 +185,7 @@ def beside(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What the telling of a training costs.")
-    parser.add_argument("--pairs", type=int, default=100)
+    parser.add_argument("--pairs", type=int, default=300)
     pairs = parser.parse_args().pairs
     sys.path.insert(0, str(ROOT))
     with tempfile.TemporaryDirectory() as name:

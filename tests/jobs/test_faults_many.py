@@ -152,6 +152,7 @@ def test_the_persona_folder_moved_under_a_running_job(machine: Machine) -> None:
         control.retry(machine.persona, run.id)
     assert machine.wait(found, over).status.state == DONE
     assert machine.losses_found() + machine.quiet() == []
+    machine.report("folder moved")
 
 
 def test_this_file_would_see_a_loss(machine: Machine) -> None:

@@ -58,18 +58,17 @@ def test_row_1_tmux_killed_with_the_app_and_the_shell_in_it(machine: Machine) ->
     def tmux(*words: str) -> str:
         return subprocess.run(["tmux", "-S", socket, *words], capture_output=True, text=True, check=True).stdout
 
-    command = [sys.executable, "-c", CLIENT, str(machine.persona.root)]
-    tmux("-f", "/dev/null", "new-session", "-d", "-s", "one", "-x", "100", "-y", "30", *command)
+    app = [sys.executable, "-m", "studio.cli.main", "-p", str(machine.persona.root)]
+    tmux("-f", "/dev/null", "new-session", "-d", "-s", "one", "-x", "100", "-y", "30", *app)
     try:
         deadline = time.monotonic() + 90
+        while "1 Persona" not in (screen := tmux("capture-pane", "-p", "-t", "one")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert "1 Persona" in screen or "Persona]" in screen, screen
+        tmux("new-window", "-t", "one", sys.executable, "-c", CLIENT, str(machine.persona.root))
         while not machine.runs() and time.monotonic() < deadline:
             time.sleep(0.05)
         (run,) = machine.runs()
-        tmux("new-window", "-t", "one", sys.executable, "-m", "studio.cli.main", "-p", str(machine.persona.root))
-        while "1 Persona" not in tmux("capture-pane", "-p", "-t", "one") and time.monotonic() < deadline:
-            time.sleep(0.1)
-        screen = tmux("capture-pane", "-p", "-t", "one")
-        assert "1 Persona" in screen or "Persona]" in screen, screen
         machine.wait(run, running)
         waiting = machine.queue(steps=1)
         tmux("kill-session", "-t", "one")
