@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # Before torch is imported anywhere: on two cores, two threads that spin for a core which something else holds are ten times slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,6 +22,31 @@ LORE = "\n\n".join(
     )
 )
 """About 17,000 characters of sentences, no two paragraphs alike."""
+
+
+TOGETHER = ("tests/engines", "tests/jobs")
+"""Folders that stay on one worker: their files share models, servers and trainings that take long to make."""
+LONGEST_FIRST = (*TOGETHER, "tests/cli/test_whole_way.py", "tests/stages", "tests/tui")
+"""Else one worker would sit alone with a long file at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        return next((number for number, begin in enumerate(LONGEST_FIRST) if item.nodeid.startswith(begin)), len(LONGEST_FIRST))
+
+    items.sort(key=place)
+
+
+class ByFolder(LoadScopeScheduling):
+    """Files stay together, and the files of some folders too."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return ByFolder(config, log)
 
 
 @pytest.fixture(autouse=True)
