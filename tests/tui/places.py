@@ -12,6 +12,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from textual import events
+
 from studio.checkpoints.store import Checkpoint, write_card
 from studio.dialogue.adding import add as add_dialogue
 from studio.jobs.runs import Inputs, append_event, create_run, update_status
@@ -137,9 +139,10 @@ async def press(pilot: Any, *keys: str) -> str:
 
 
 async def type_text(pilot: Any, text: str) -> None:
-    """Type into the field that has the focus."""
-    names = {"/": "slash", ".": "full_stop", "-": "minus", "_": "underscore", " ": "space", "=": "equals_sign"}
-    await pilot.press(*(names.get(character, character) for character in text))
+    """Write into the field that has the focus, in one go as a paste does: each key by itself draws the screen anew."""
+    field = pilot.app.focused
+    assert field is not None
+    field.post_message(events.Paste(text))
     await settled(pilot)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from studio.dialogue import flags
 from studio.dialogue.editing import Editor
@@ -21,14 +20,6 @@ def by_source(persona: Persona) -> dict[int, Row]:
     return {row.line: row for row in rows(persona)}
 
 
-async def write(pilot: Any, text: str) -> None:
-    """Type any characters into the field that has the focus."""
-    names = {":": "colon", ">": "greater_than_sign", '"': "quotation_mark", "+": "plus", ",": "comma"}
-    for part in text:
-        await pilot.press(names[part]) if part in names else await type_text(pilot, part)
-    await settled(pilot)
-
-
 async def test_rows_are_found_judged_and_taken_back(persona: Persona) -> None:
     app = StudioApp(persona)
     async with app.run_test(size=(110, 30)) as pilot:
@@ -39,11 +30,11 @@ async def test_rows_are_found_judged_and_taken_back(persona: Persona) -> None:
         text = await press(pilot, "x", "x")
         assert "✗ 2 rejected" in text
         await press(pilot, "slash")
-        await write(pilot, "-is:rejected lamp 1")
+        await type_text(pilot, "-is:rejected lamp 1")
         text = await press(pilot, "enter")
         assert "-is:rejected lamp 1   12 rows of 40" in text and "What is lamp 21 for?" in text
         await press(pilot, "slash", "end")
-        await write(pilot, " len>x")
+        await type_text(pilot, " len>x")
         text = await press(pilot, "enter")
         assert "'x' is not a number" in text
         text = await press(pilot, "escape", "escape")
@@ -68,7 +59,7 @@ async def test_what_is_marked_is_changed_together(persona: Persona) -> None:
         text = await press(pilot, "3", "space", "down", "space")
         assert "◉ 2 marked" in text
         await press(pilot, "t")
-        await write(pilot, "keep best")
+        await type_text(pilot, "keep best")
         await press(pilot, "enter")
         assert [row.line for row in rows(persona) if row.tags == ["keep", "best"]] == [1, 3]
         assert "2 rows tagged +keep +best. u takes it back." in said(app)
@@ -88,7 +79,7 @@ async def test_what_is_marked_is_changed_together(persona: Persona) -> None:
         await press(pilot, "u", "u", "u")
         assert len(by_source(persona)) == 40 and not any(row.tags for row in rows(persona))
         await press(pilot, "o")
-        await write(pilot, "38")
+        await type_text(pilot, "38")
         text = await press(pilot, "enter")
         assert "at 38" in text and "What is lamp 37 for?" in text
     assert not app.crash
