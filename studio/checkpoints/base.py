@@ -129,6 +129,15 @@ def read_header(file: Path) -> tuple[dict[str, Any], int]:
     return entries, 8 + length
 
 
+def check_whole(file: Path) -> None:
+    """StudioError if a safetensors file has not all the bytes that it says it has."""
+    entries, data = read_header(file)
+    there = file.stat().st_size
+    wanted = data + max((entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"), default=0)
+    if there < wanted:
+        raise StudioError(f"{file} is incomplete ({there:,} of {wanted:,} bytes); make or fetch the checkpoint again.")
+
+
 def shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
     """Name and shape of every tensor in the safetensors files of a folder, from their headers alone."""
     for file in sorted(folder.glob("*.safetensors")):

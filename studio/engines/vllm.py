@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from studio.checkpoints.base import context_length, load_tokenizer, model_config, read_header
+from studio.checkpoints.base import check_whole, context_length, load_tokenizer, model_config, read_header
 from studio.checkpoints.store import Checkpoint
 from studio.checkpoints.templates import stop_ids, template_for
 from studio.engines import starts
@@ -218,7 +218,7 @@ def prepare(
     if filtered:
         _link_studio(folder / "python")
     for file in weights.glob("*.safetensors"):
-        read_header(file)  # a damaged file is told now and not in half a minute
+        check_whole(file)  # a damaged file is told now and not in half a minute
     template = template_for(weights)
     write_atomic(folder / "template.jinja", template.text)
     write_json(folder / "generation" / "generation_config.json", {"eos_token_id": _stop_ids(weights)})

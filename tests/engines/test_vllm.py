@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,6 +165,18 @@ async def test_a_conversation_that_is_too_long_is_trimmed_or_refused(started: di
             pass
 
 
+async def test_seeded_prompts_that_are_read_in_parts_do_not_kill_it(started: dict[str, Server]) -> None:
+    """More at once than it reads in one step (2,048 tokens)."""
+
+    async def ask(number: int) -> str:
+        talk = [{"role": "user", "content": f"{number} " + "the ferry is late " * 220}]
+        stream = client.stream_chat(started["cpt-1"], "cpt-1", talk, Sampler(seed=7, max_tokens=3))
+        return "".join([delta.finish_reason async for delta in stream])
+
+    assert set(await asyncio.gather(*map(ask, range(4)))) <= {"length", "stop"}
+    assert (await reply(started["cpt-1"], "cpt-1", Sampler(temperature=0)))[0] == BY_HEART
+
+
 @pytest.mark.parametrize("bound", [0, 12])
 def test_conversations_it_is_made_to_write_come_to_an_end(
     started: dict[str, Server], family: Persona, monkeypatch: pytest.MonkeyPatch, bound: int
@@ -221,17 +234,20 @@ def test_z_what_outlives_a_killed_server_is_ended(started: dict[str, Server]) ->
 
 
 def test_a_broken_model_folder_is_one_sentence(family: Persona, serving: environment.ServingEnvironment, tmp_path: Path) -> None:
-    source, folder = Path(get_checkpoint(family, "cpt-1").path), tmp_path / "broken"
-    folder.mkdir()
-    for file in source.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes()[: 3000 if file.suffix == ".safetensors" else None])
+    folder = tmp_path / "broken"
+    shutil.copytree(get_checkpoint(family, "cpt-1").path, folder)
     broken = Checkpoint("cpt-9", "cpt-9", "cpt", path=str(folder))
-    with pytest.raises(StudioError, match=r"model\.safetensors is incomplete or damaged"):
-        starting.start(family, [broken], "vllm")
-    whole = (source / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])  # its header is whole: only vLLM will see it
-    (server,) = starting.start(family, [broken], "vllm")
-    with pytest.raises(StudioError, match=r"^vllm-\d+ did not start: The model folder is incomplete or damaged.*\(vLLM: ") as raised:
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    for length, said in ((3000, "is incomplete or damaged"), (len(whole) // 2, "is incomplete")):
+        weights.write_bytes(whole[:length])
+        with pytest.raises(StudioError, match=rf"model\.safetensors {said} \("):
+            starting.start(family, [broken], "vllm")
+    weights.write_bytes(whole)
+    config = msgspec.json.decode((folder / "config.json").read_bytes())
+    (folder / "config.json").write_bytes(msgspec.json.encode(config | {"model_type": "riddle", "architectures": ["RiddleForCausalLM"]}))
+    (server,) = starting.start(family, [broken], "vllm")  # only vLLM will see it
+    with pytest.raises(StudioError, match=r"^vllm-\d+ did not start: vLLM does not know this kind of model.*\(vLLM: ") as raised:
         servers.wait_ready(server)
     assert "\n" not in str(raised.value)
     assert processes.members(server.path) == [] and not server.path.exists()
