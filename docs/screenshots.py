@@ -21,6 +21,10 @@ SIZE = (104, 30)
 PROMPT = "Which is it to-day, Holmes? You have not spoken since breakfast."
 
 
+def save(app: StudioApp, name: str) -> None:
+    (HERE / f"{name}.svg").write_text(app.export_screenshot(title="persona studio"), encoding="utf-8")
+
+
 async def until(pilot: Any, holds: Callable[[], object], seconds: float = 240) -> None:
     for _ in range(int(seconds / 0.1)):
         await pilot.pause(0.1)
@@ -44,7 +48,19 @@ async def review(root: Path, checkpoints: list[str], prompt: str) -> None:
             await pilot.press(*prompt, "enter")
             await until(pilot, lambda: screen.state.phase is Phase.WAITING)
         await pilot.pause(1)
-        (HERE / "review.svg").write_text(app.export_screenshot(title="persona studio"), encoding="utf-8")
+        save(app, "review")
+
+
+async def ranking(root: Path) -> None:
+    app = StudioApp(open_persona(root))
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("7")
+        await pilot.pause(2)
+        await pilot.press("k")
+        panel: Any = app.screen
+        await until(pilot, lambda: panel.ranked)
+        await pilot.pause(1)
+        save(app, "ranking")
 
 
 async def train(root: Path) -> None:
@@ -54,7 +70,7 @@ async def train(root: Path) -> None:
         await pilot.pause(2)
         await pilot.press("end", "enter")
         await pilot.pause(3)
-        (HERE / "train.svg").write_text(app.export_screenshot(title="persona studio"), encoding="utf-8")
+        save(app, "train")
 
 
 def main() -> None:
@@ -62,9 +78,11 @@ def main() -> None:
     prompt = sys.argv[4] if len(sys.argv) > 4 else PROMPT
     try:
         asyncio.run(review(root, checkpoints, prompt))
+        asyncio.run(ranking(root))
         asyncio.run(train(root))
     finally:
-        servers.stop_all(open_persona(root))
+        for server in servers.running(open_persona(root)):
+            servers.stop(server)
 
 
 if __name__ == "__main__":
