@@ -11,6 +11,7 @@ from pathlib import Path
 from studio.checkpoints.base import pocket_folder
 from studio.files import build_folder, lock, write_atomic
 from studio.home import home
+from studio.imports import importing
 
 CORPUS = Path(__file__).with_name("pocket_corpus.txt")
 SEED = 17
@@ -58,9 +59,10 @@ def _save_tokenizer(folder: Path) -> int:
 
 def make_pocket(folder: Path) -> None:
     """Write the pocket base into ``folder`` (which exists and is empty): config, bf16 weights, tokenizer. About 3 seconds."""
-    import numpy as np
-    import torch
-    from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+    with importing():
+        import numpy as np
+        import torch
+        from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
     end = _save_tokenizer(folder)
     config = Qwen3Config(

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from studio.imports import importing, without_bitsandbytes
 from studio.stages.asked import once
 
 MOST = 48
@@ -18,8 +19,9 @@ MOST = 48
 
 def answer(folder: Path, messages: list[dict[str, str]]) -> dict[str, Any]:
     """Load the folder with transformers' own loaders and its own chat template, and draw the likeliest reply."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    with importing():
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if (folder / "adapter_config.json").is_file():
@@ -37,4 +39,5 @@ def answer(folder: Path, messages: list[dict[str, str]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    without_bitsandbytes()
     once(lambda: answer(Path(sys.argv[1]), json.load(sys.stdin)))

@@ -131,9 +131,11 @@ def test_a_broken_folder_is_one_sentence(family: Persona, tmp_path: Path) -> Non
     assert not server.path.exists()
 
 
-def test_an_adapter_on_the_wrong_base_is_one_sentence(family: Persona, tmp_path: Path) -> None:
+def test_an_adapter_on_the_wrong_base_is_one_sentence(family: Persona, pocket: Path, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
+
+    from studio.engines.embedded.models import Library, Plan, Served
 
     source, folder = Path(get_checkpoint(family, "sft-1").path), tmp_path / "strange"
     folder.mkdir()
@@ -141,10 +143,9 @@ def test_an_adapter_on_the_wrong_base_is_one_sentence(family: Persona, tmp_path:
         (folder / file.name).write_bytes(file.read_bytes())
     weights = load_file(folder / "adapter_model.safetensors")
     save_file({name.replace("q_proj", "wq"): tensor.to(torch.float32) for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
-    wrong = Checkpoint("sft-9", "sft-9", "sft", parent="base", base="pocket", kind="adapter", path=str(folder))
-    (server,) = starting.start(family, [wrong], "embedded")
+    plan = Plan(port=0, context=2048, models=[Served("sft-9", root=str(pocket), adapter=str(folder))])
     with pytest.raises(StudioError, match=r"adapter .* does not match"):
-        servers.wait_ready(server)
+        Library(plan, print)
 
 
 def test_a_checkpoint_that_is_not_here_is_named(family: Persona) -> None:
