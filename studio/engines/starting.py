@@ -109,7 +109,7 @@ def _start_embedded(
         source = str(Path(__file__).parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (source, environment.get("PYTHONPATH", ""))))
         ids = [str(model["id"]) for model in models]
-        return _launch(folder, "embedded", argv, environment, key, host, number, ids, context, rules)
+        return _launch(folder, "embedded", argv, environment, key, number, ids, context, rules, host)
 
 
 def _start_vllm(
@@ -125,7 +125,7 @@ def _start_vllm(
         key = key or secrets.token_urlsafe(32)
         argv = vllm.prepare(folder, serving, root, adapters, number, planned, filtered=rules is not None, host=host)
         ids = list(dict.fromkeys([*(c.id for c in members), root.id]))
-        server = _launch(folder, "vllm", argv, vllm.variables(serving, folder, key), key, host, number, ids, planned.context, rules)
+        server = _launch(folder, "vllm", argv, vllm.variables(serving, folder, key), key, number, ids, planned.context, rules, host)
         server.root, server.lora_slots, server.lora_rank = root.id, planned.slots, planned.rank
         server.weights, server.budget = root.path, planned.budget
         write_json(folder / "server.json", server)
@@ -186,11 +186,11 @@ def _launch(
     argv: list[str],
     environment: dict[str, str],
     key: str,
-    host: str,
     port: int,
     ids: list[str],
     context: int,
     rules: Rules | None,
+    host: str = servers.LOOPBACK,
 ) -> Server:
     """Start the process, holding the GPU's lease where there is a GPU: training waits while anything is served."""
     held = None
