@@ -25,6 +25,8 @@ from studio.recipes.files import recipe_type, to_toml
 from studio.recipes.schema import Training
 from studio.stages.__main__ import main
 from studio.stages.pocket import CORPUS, ensure_pocket
+from studio.stages.stopping import STOPPED
+from studio.stages.story import Story
 
 QUICK = {
     "learning_rate": 1e-3,
@@ -163,6 +165,23 @@ def events(run: Path, kind: str) -> list[dict[str, Any]]:
 def losses(run: Path) -> list[tuple[int, float]]:
     """``(step, loss)``, of a step done twice the later one."""
     return sorted({event["step"]: event["loss"] for event in events(run, "step")}.items())
+
+
+def stop_at(run: Path, step: int) -> None:
+    """Do the stage in this process and send it SIGTERM when it tells of this step; it must say that it was stopped."""
+    tell, before = Story.event, signal.getsignal(signal.SIGTERM)
+
+    def event(story: Story, kind: str, **payload: Any) -> None:
+        tell(story, kind, **payload)
+        if kind == "step" and payload["step"] == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Story, "event", event)
+            assert main([str(run)]) == STOPPED
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def start(run: Path) -> subprocess.Popen[bytes]:

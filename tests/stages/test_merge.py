@@ -22,7 +22,7 @@ from studio.stages.__main__ import main
 from studio.stages.herself import log_probabilities
 from studio.stages.model import load_adapter, load_model
 
-from .conftest import done, result, run_in
+from .conftest import dialogue, done, result, run_in
 
 IDS = [5, 60, 7, 81, 9, 10]
 
@@ -37,7 +37,7 @@ def trained(root: Path, pocket: Path) -> Persona:
     """Two adapters on the pocket base and one full checkpoint, really trained, for a few steps."""
     persona = create("Persona", parent=root)
     for number in (1, 2):
-        done(run_in(root, pocket, "sft", f"sft-{number}", rank=4, alpha=8, seed=number, learning_rate=5e-3))
+        done(run_in(root, pocket, "sft", f"sft-{number}", rank=4, alpha=8, seed=number, learning_rate=5e-3, val=dialogue(25)[24:]))
     done(run_in(root, pocket, "cpt", "cpt-3"))
     return persona
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,10 @@ from studio.checkpoints.store import read_checkpoint
 from studio.checkpoints.templates import template_for
 from studio.jobs.runs import read_run
 from studio.stages import data, pairs
-from studio.stages.__main__ import main
 from studio.stages.model import load_adapter, load_model, load_transformers_tokenizer
 from studio.stages.preference import log_odds
-from studio.stages.stopping import STOPPED
-from studio.stages.story import Story
 
-from .conftest import MakeRun, done, events, losses, preference, run_in
+from .conftest import MakeRun, done, events, losses, preference, run_in, stop_at
 
 SFT: dict[str, Any] = {"rank": 4, "alpha": 8, "learning_rate": 1e-2, "length": 128}
 DPO: dict[str, Any] = {"rank": 4, "alpha": 8, "learning_rate": 3e-3, "length": 128, "batch": 4, "micro_batch": 2, "evals_per_epoch": 2, "epochs": 2.0}
@@ -171,25 +166,12 @@ def test_dpo_from_full_weights_takes_a_new_adapter(make_run: MakeRun, pocket: Pa
     assert read_checkpoint(run.parent.parent / "checkpoints" / "dpo-1-e1").parent == "base"
 
 
-def test_asked_to_stop_it_goes_on_as_if_nothing_had_been(make_run: MakeRun, after_sft: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asked_to_stop_it_goes_on_as_if_nothing_had_been(make_run: MakeRun, after_sft: dict[str, Any]) -> None:
     """The adapter, its optimizer and the reference must all come back; a state in which the reference lay beside the adapter would not do."""
     rows = {"train": preference(12), "val": preference(14)[12:]}
     whole, stopped = (make_run("dpo", name, **after_sft, **rows, **DPO) for name in ("dpo-2", "dpo-3"))
     done(whole)
-    step = Story.event
-
-    def stop_in_the_third(story: Story, kind: str, **payload: Any) -> None:
-        step(story, kind, **payload)
-        if kind == "step" and payload["step"] == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with monkeypatch.context() as patch:
-            patch.setattr(Story, "event", stop_in_the_third)
-            assert main([str(stopped)]) == STOPPED
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    stop_at(stopped, 3)
     assert not (stopped / "result.json").exists()
     done(stopped)
     (came_back,) = events(stopped, "resume")

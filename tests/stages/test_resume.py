@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from typing import Any
 
 from studio.jobs.runs import read_run
 from studio.stages import resume
-from studio.stages.stopping import STOPPED
 
-from .conftest import MakeRun, done, events, hit_after, losses, start
+from .conftest import MakeRun, dialogue, done, events, hit_after, losses, start, stop_at
 
-SETTINGS = {"rank": 4, "alpha": 8, "dropout": 0.1, "neftune": 5.0, "epochs": 3.0, "saves_per_epoch": 3, "evals_per_epoch": 2, "length": 128}
+SETTINGS: dict[str, Any] = {
+    "rank": 4,
+    "alpha": 8,
+    "dropout": 0.1,
+    "neftune": 5.0,
+    "epochs": 3.0,
+    "saves_per_epoch": 3,
+    "evals_per_epoch": 2,
+    "train": dialogue(12),
+}
 
 
 def test_killed_in_the_middle_and_rerun(make_run: MakeRun) -> None:
@@ -47,9 +56,8 @@ def test_killed_in_the_middle_and_rerun(make_run: MakeRun) -> None:
 
 def test_asked_to_stop_it_saves_and_says_so(make_run: MakeRun) -> None:
     stopped, whole = make_run("cpt", "cpt-1", epochs=2.0), make_run("cpt", "cpt-2", epochs=2.0)
-    process = start(stopped)
+    stop_at(stopped, 3)
     done(whole)
-    assert hit_after(stopped, process, lambda: len(events(stopped, "step")) > 2, signal.SIGTERM) == STOPPED
     assert not (stopped / "result.json").exists()
     assert [e["kind"] for e in events(stopped, "stopping")] == ["stopping"]
     done(stopped)

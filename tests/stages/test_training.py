@@ -16,7 +16,7 @@ from studio.stages import data
 from studio.stages.layout import Plan, even_micro_batch
 from studio.stages.model import load_adapter, load_model, load_transformers_tokenizer
 
-from .conftest import MakeRun, done, events, lore, losses
+from .conftest import MakeRun, dialogue, done, events, lore, losses
 
 
 def loss_by_hand(model: object, rows: list[data.Row]) -> float:
@@ -98,11 +98,11 @@ def test_the_last_step_of_an_epoch_counts_what_it_has(make_run: MakeRun, pocket:
 
 
 def test_the_same_run_twice_gives_the_same_losses(make_run: MakeRun) -> None:
-    first, second = (make_run("sft", name, rank=4, alpha=8, dropout=0.1) for name in ("sft-1", "sft-2"))
+    first, second = (make_run("sft", name, rank=4, alpha=8, dropout=0.1, train=dialogue(8)) for name in ("sft-1", "sft-2"))
     done(first)
     done(second)
     assert losses(first) == losses(second) and len(losses(first)) > 3
-    third = make_run("sft", "sft-3", rank=4, alpha=8, dropout=0.1, seed=18)
+    third = make_run("sft", "sft-3", rank=4, alpha=8, dropout=0.1, train=dialogue(8), seed=18)
     done(third)
     assert losses(third) != losses(first)
 
