@@ -54,7 +54,11 @@ def compress(model: Any, recipe: Quantize, sorted_layers: Layers, tokenizer: Any
         if scheme.calibrated:
             counted = _counted(LifecycleCallbacks.sequential_epoch_end, (len(_decoder_layers(model)) + 1) * len(modifiers), told)
             stack.enter_context(patch_attr(LifecycleCallbacks, "sequential_epoch_end", counted))
+        kept = {name: parameter.dtype for name, parameter in model.named_parameters()}
         oneshot(model=model, processor=tokenizer, recipe=modifiers, **settings)
+    for name, parameter in model.named_parameters():
+        if parameter.dtype != kept.get(name, parameter.dtype) and parameter.dtype == torch.float32:
+            parameter.data = parameter.data.to(kept[name])  # AutoRound leaves the recurrent layers that it passes in float32
 
 
 def _counted(end_of_layer: Callable[..., Any], total: int, told: Told) -> Callable[..., Any]:
