@@ -27,7 +27,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_dispatcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are queued for real, but nothing begins to train in a test."""
-    monkeypatch.setattr(control, "kick", lambda: None)
+    monkeypatch.setattr(control, "kick", lambda always=False: None)
 
 
 @pytest.fixture
