@@ -31,7 +31,7 @@ SETTINGS = ["epochs=1", "batch=2", "length=96", "rank=4", "alpha=8", "dropout=0.
 @pytest.fixture
 def wen(tmp_path: Path, pocket: Path, monkeypatch: pytest.MonkeyPatch) -> Persona:
     """A persona with a snapshot; its runs are done by the test itself."""
-    monkeypatch.setattr(control, "kick", lambda: None)
+    monkeypatch.setattr(control, "kick", lambda always=False: None)
     monkeypatch.setenv("STUDIO_IGNORE_DISK", "1")
     persona = create("Wen", str(pocket), parent=tmp_path)
     snapshot(persona, 6)
