@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from studio.checkpoints.store import Checkpoint
 from studio.errors import StudioError
 from studio.files import write_atomic, write_json
 from studio.forecast import DISK_FLOOR, keep_plan, plan
@@ -16,7 +17,7 @@ from studio.jobs.runs import Inputs, Run, read_run
 from studio.persona.folder import Persona, open_persona
 from studio.readiness import prepare
 from studio.recipes.files import from_toml, to_toml
-from studio.recipes.schema import Ahead, Merge, Recipe, Serve
+from studio.recipes.schema import Ahead, Export, Merge, Recipe, Serve
 from studio.text import size
 
 DISK_LEAST = 16_000_000
@@ -47,6 +48,29 @@ def start_ahead(persona: Persona, review: str, engine: str) -> Run:
     """Queue the writing of a review's missing replies. An engine that runs meanwhile is used where it serves the checkpoints."""
     inputs = Inputs(stage="ahead", persona=str(persona.root), parent=review, parent_path="")
     return control.submit(persona, inputs, to_toml(Ahead(review=review, engine="vllm" if engine == "vllm" else "embedded")))
+
+
+def start_export(persona: Persona, checkpoint: Checkpoint, form: str, to: Path, untried: bool = False) -> Run:
+    """Queue the writing of a checkpoint in one of the forms that ``leaving.by_run`` names. StudioError where that could not end well."""
+    from studio.checkpoints import gguf, leaving
+
+    to = to.expanduser().absolute()
+    needed = leaving.check(checkpoint, form, to)
+    there = next(place for place in (to, *to.parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if needed + DISK_FLOOR > free and not os.environ.get("STUDIO_IGNORE_DISK"):
+        raise StudioError(f"{checkpoint.id} was not exported: it may take {size(needed)}, and {there} has {size(free)} free; name another folder.")
+    inputs = Inputs(
+        stage="export",
+        persona=str(persona.root),
+        parent=checkpoint.id,
+        parent_path=checkpoint.path,
+        parent_kind=checkpoint.kind,
+        base=persona.manifest.base,
+        disk=needed if there.stat().st_dev == persona.root.stat().st_dev and not os.environ.get("STUDIO_IGNORE_DISK") else 0,
+    )
+    llama = str(gguf.find_tools().converter.parent) if form.startswith("gguf ") else ""
+    return control.submit(persona, inputs, to_toml(Export(form=form, to=str(to), untried=untried, llama_cpp=llama)))
 
 
 def why_not_now(run: Run) -> tuple[str, bool]:

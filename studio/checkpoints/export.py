@@ -46,21 +46,13 @@ Try = Callable[[Path], Tried]
 def export_folder(persona: Persona, checkpoint: Checkpoint, to: Path, adapter: bool = False, attempt: Try | None = None) -> tuple[Path, Tried | None]:
     """Copy a checkpoint to a new folder ``to``; whole or not at all. An adapter goes alone only if ``adapter`` says so. ``attempt`` lets it
     answer before it is put in its place; the answer."""
-    _require_weights(checkpoint)
-    if checkpoint.kind == "adapter" and not adapter:
-        raise StudioError(
-            f"{checkpoint.id} is an adapter: fold it into its weights first (studio checkpoints merge {checkpoint.id}) and export that, "
-            "or export it alone with --adapter."
-        )
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise StudioError(f"{to} is there already; name a new folder.")
+    check_folder(checkpoint, to, adapter)
     if to.is_dir():
         to.rmdir()
     to.parent.mkdir(parents=True, exist_ok=True)
     with build_folder(to) as folder:
-        for file in sorted(Path(checkpoint.path).iterdir()):
-            if file.is_file() and file.name not in OURS:
-                shutil.copyfile(file, folder / file.name)
+        for file in _files(checkpoint):
+            shutil.copyfile(file, folder / file.name)
         tried = attempt(folder) if attempt else None
         (folder / "README.md").write_text(model_card(persona, checkpoint), encoding="utf-8")
         if checkpoint.kind == "full" and not checkpoint.scheme and (text := ollama_file(persona, checkpoint, ".")):
@@ -71,12 +63,7 @@ def export_folder(persona: Persona, checkpoint: Checkpoint, to: Path, adapter: b
 def export_gguf(persona: Persona, checkpoint: Checkpoint, to: Path, kind: str, untried: bool = False) -> tuple[list[Path], Tried | None]:
     """Write a GGUF file (and a Modelfile beside it) through llama.cpp. The files, and what it answered to the first open probe: None where it
     stays ``untried``, or llama.cpp is not built and nothing can serve it. StudioError where llama.cpp or something in it is missing."""
-    _require_weights(checkpoint)
-    if checkpoint.kind == "adapter":
-        raise StudioError(f"{checkpoint.id} is an adapter: fold it into its weights first: studio checkpoints merge {checkpoint.id}")
-    if checkpoint.scheme:
-        raise StudioError(f"{checkpoint.id} is quantized ({checkpoint.scheme}); GGUF has its own ways: export its parent {checkpoint.parent}.")
-    file = to if to.suffix == ".gguf" else to / f"{checkpoint.id}-{kind}.gguf"
+    file = check_gguf(checkpoint, to, kind)
     prompt, replies = _first_probe(persona), []
 
     def attempt(made: Path) -> None:
@@ -90,6 +77,40 @@ def export_gguf(persona: Persona, checkpoint: Checkpoint, to: Path, kind: str, u
         write_atomic(file.with_name("Modelfile"), text)
         written.append(file.with_name("Modelfile"))
     return written, Tried(prompt, replies[0]) if replies[0] is not None else None
+
+
+def check_folder(checkpoint: Checkpoint, to: Path, adapter: bool) -> None:
+    """StudioError with what keeps a checkpoint from leaving as a folder."""
+    _require_weights(checkpoint)
+    if checkpoint.kind == "adapter" and not adapter:
+        raise StudioError(
+            f"{checkpoint.id} is an adapter: fold it into its weights first (studio checkpoints merge {checkpoint.id}) and export that, "
+            "or export it alone with --adapter."
+        )
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise StudioError(f"{to} is there already; name a new folder.")
+
+
+def check_gguf(checkpoint: Checkpoint, to: Path, kind: str) -> Path:
+    """The file that a GGUF of a checkpoint would be; StudioError with what keeps it from being written."""
+    _require_weights(checkpoint)
+    if checkpoint.kind == "adapter":
+        raise StudioError(f"{checkpoint.id} is an adapter: fold it into its weights first: studio checkpoints merge {checkpoint.id}")
+    if checkpoint.scheme:
+        raise StudioError(f"{checkpoint.id} is quantized ({checkpoint.scheme}); GGUF has its own ways: export its parent {checkpoint.parent}.")
+    file = to if to.suffix == ".gguf" else to / f"{checkpoint.id}-{kind}.gguf"
+    gguf.tools_for(file, kind)
+    return file
+
+
+def room(checkpoint: Checkpoint, kind: str = "") -> int:
+    """Bytes that an export writes at most, its halfway file with them: about as many as the checkpoint has."""
+    return sum(file.stat().st_size for file in _files(checkpoint)) * (2 if kind in gguf.QUANTIZED else 1)
+
+
+def _files(checkpoint: Checkpoint) -> list[Path]:
+    """What of a checkpoint's folder is for everybody."""
+    return [file for file in sorted(Path(checkpoint.path).iterdir()) if file.is_file() and file.name not in OURS]
 
 
 def _require_weights(checkpoint: Checkpoint) -> None:

@@ -54,6 +54,16 @@ def find_tools() -> Tools:
     return Tools(converter, _built(converter.parent, "llama-quantize"), _built(converter.parent, "llama-server"))
 
 
+def tools_for(to: Path, kind: str) -> Tools:
+    """What writes a type into the file ``to``; StudioError if that is missing, or the file there already."""
+    tools = find_tools()
+    if kind in QUANTIZED and tools.quantizer is None:
+        raise StudioError(f"{kind} needs llama-quantize, which is part of a built llama.cpp (cmake -B build && cmake --build build); q8_0 does not.")
+    if to.exists():
+        raise StudioError(f"{to} is there already; name a new file.")
+    return tools
+
+
 def _built(root: Path, name: str) -> Path | None:
     places = (root / place / name for place in ("build/bin", "bin", "."))
     found = next((path for path in places if path.is_file()), None) or shutil.which(name)
@@ -63,11 +73,7 @@ def _built(root: Path, name: str) -> Path | None:
 def convert(folder: Path, to: Path, kind: str, look: Callable[[Path], None] = lambda file: None) -> Path:
     """Convert the model in ``folder`` to the file ``to`` of a type; whole or not at all. ``look`` sees the file before it is in its place.
     StudioError with the converter's own last words."""
-    tools = find_tools()
-    if kind in QUANTIZED and tools.quantizer is None:
-        raise StudioError(f"{kind} needs llama-quantize, which is part of a built llama.cpp (cmake -B build && cmake --build build); q8_0 does not.")
-    if to.exists():
-        raise StudioError(f"{to} is there already; name a new file.")
+    tools = tools_for(to, kind)
     made = not to.parent.is_dir()
     to.parent.mkdir(parents=True, exist_ok=True)
     first, half = to.with_name(f".{to.name}.making"), to.with_name(f".{to.name}.f16")

@@ -8,9 +8,10 @@ from typing import NamedTuple, cast
 
 from studio.checkpoints import gguf
 from studio.checkpoints.elsewhere import Trainer, export_recipe
-from studio.checkpoints.export import Tried, export_folder, export_gguf, try_folder
+from studio.checkpoints.export import Tried, check_folder, check_gguf, export_folder, export_gguf, room, try_folder
 from studio.checkpoints.store import Checkpoint
 from studio.errors import StudioError
+from studio.jobs.runs import read_events
 from studio.persona.folder import Persona
 
 
@@ -49,6 +50,29 @@ def forms(checkpoint: Checkpoint) -> list[tuple[str, str, str]]:
     untrained = "" if checkpoint.stage in TRAINED and checkpoint.recipe else "nothing trained it here"
     found += [(trainer, "recipe and data it was trained with, for that trainer", untrained) for trainer in ("axolotl", "llamafactory")]
     return found
+
+
+def by_run(form: str) -> bool:
+    """Whether a form is written by a run in the queue: one that carries weights takes its time, and the device to be tried on."""
+    return form in ("hf", "adapter") or form.startswith("gguf ")
+
+
+def check(checkpoint: Checkpoint, form: str, to: Path) -> int:
+    """Bytes that a run would write at most. StudioError with what would keep it from it."""
+    name, _, kind = form.partition(" ")
+    if name == "gguf":
+        check_gguf(checkpoint, to, kind)
+    else:
+        check_folder(checkpoint, to, name == "adapter")
+    return room(checkpoint, kind)
+
+
+def left_by(run: Path) -> Left | None:
+    """What an export's run has written, as its events tell; None before."""
+    event = next((event for event in reversed(read_events(run)) if event["kind"] == "exported"), None)
+    if event is None:
+        return None
+    return Left([Path(file) for file in event["files"]], Tried(**event["tried"]) if event["tried"] else None, event["lines"])
 
 
 def leave(

@@ -112,18 +112,31 @@ def chats(arguments: Namespace, persona: Persona) -> None:
                 output.table(("chat", "with", "messages"), rows, "llr")
 
 
-def export(arguments: Namespace, persona: Persona) -> None:
-    from studio.checkpoints.leaving import leave, said
+def export(arguments: Namespace, persona: Persona) -> int:
+    from studio.checkpoints.leaving import by_run, leave, left_by, said
     from studio.checkpoints.store import get_checkpoint
 
     form = arguments.recipe or {"gguf": f"gguf {arguments.type}", "hf": "adapter" if arguments.adapter else "hf"}.get(arguments.format, "sillytavern")
     checkpoint = get_checkpoint(persona, arguments.checkpoint)
-    left = leave(persona, checkpoint, form, Path(arguments.to).expanduser(), arguments.untried, output.progress)
+    to = Path(arguments.to).expanduser()
+    if by_run(form):
+        from studio.cli.training import follow
+        from studio.launch import start_export
+
+        run = start_export(persona, checkpoint, form, to, arguments.untried)
+        if code := follow(run, quiet=arguments.json):
+            return code
+        left = left_by(run.path)
+        if left is None:
+            raise StudioError(f"{run.id} is done, but its events do not tell what it wrote; look into {to}.")
+    else:
+        left = leave(persona, checkpoint, form, to, arguments.untried, output.progress)
     if arguments.json:
         output.json({"files": [str(path) for path in left.files], "tried": left.tried})
-        return
-    for line in said(left):
-        output.say(line)
+    else:
+        for line in said(left):
+            output.say(line)
+    return 0
 
 
 def external(arguments: Namespace, persona: Persona) -> None:

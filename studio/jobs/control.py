@@ -195,12 +195,15 @@ def prune(persona: Persona) -> list[tuple[str, int]]:
 
 
 def follow(run_path: Path, interval: float = 0.2) -> Iterator[dict[str, Any]]:
-    """The events of a run as they come, from the first, until it has ended or is paused."""
-    reader = EventReader(run_path)
+    """The events of a run as they come, from the first, until it has ended or is paused; why it waits is told among them."""
+    reader, waits = EventReader(run_path), ""
     while True:
-        ended = settle(read_run(run_path)).status.state in (*ENDED, PAUSED)
+        status = settle(read_run(run_path)).status
+        if status.state == QUEUED and status.message.startswith("Waiting") and status.message != waits:
+            waits = status.message
+            yield {"t": time.time(), "kind": "state", "state": QUEUED, "message": waits}
         yield from reader.read()
-        if ended:
+        if status.state in (*ENDED, PAUSED):
             return
         time.sleep(interval)
 

@@ -272,7 +272,16 @@ class Serve(Struct, kw_only=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="Where it listens on this machine; 0: any free port.")] = 0
 
 
-Recipe = Cpt | Sft | Dpo | Orpo | Merge | Quantize | Herself | Ahead | Serve
+class Export(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A checkpoint written as other programs take it."""
+
+    form: Annotated[str, Meta(description="As what: hf, adapter, or gguf and a type.")]
+    to: Annotated[str, Meta(description="The new folder, or the file of a gguf; absolute.")]
+    untried: Annotated[bool, Meta(description="Whether it is not loaded once and asked one question first.")] = False
+    llama_cpp: Annotated[str, Meta(description="gguf: where llama.cpp is, as whoever queued it had it.")] = ""
+
+
+Recipe = Cpt | Sft | Dpo | Orpo | Merge | Quantize | Herself | Ahead | Serve | Export
 
 STAGES: dict[str, type[Recipe]] = {
     "cpt": Cpt,
@@ -284,6 +293,7 @@ STAGES: dict[str, type[Recipe]] = {
     "herself": Herself,
     "ahead": Ahead,
     "serve": Serve,
+    "export": Export,
 }
 """Stages that can be run, by name."""
 

@@ -17,7 +17,7 @@ from studio.imports import importing, without_bitsandbytes
 from studio.jobs.ending import read_result
 from studio.jobs.runs import Run, read_run
 from studio.recipes.files import from_toml
-from studio.recipes.schema import Ahead, Cpt, Herself, Merge, Preference, Serve, Sft
+from studio.recipes.schema import Ahead, Cpt, Export, Herself, Merge, Preference, Serve, Sft
 from studio.stages import together
 from studio.stages.sentences import is_lost_peer, is_out_of_memory, sentence
 from studio.stages.stopping import LOST_PEER, STOPPED, Stopped, StopWish
@@ -100,6 +100,10 @@ def work(run: Run, story: Story, wish: StopWish) -> int:
 
         serve(run, recipe, story)
         return finish(run, story, [], 1, 1)
+    if isinstance(recipe, Export):
+        from studio.stages.export import export
+
+        return finish(run, story, [], 1, 1, export(run, recipe, story))
     if isinstance(recipe, Herself):
         with importing():
             from studio.stages.herself import herself

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import resource
+import sys
 import time
 from collections import deque
 from importlib.metadata import version
@@ -102,9 +103,8 @@ def processor_name() -> str:
 
 def peak_memory() -> int:
     """Highest bytes held so far: on the GPU if there is one, else by this process."""
-    import torch
-
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")  # a stage that needed none would load it for this alone
+    if torch is not None and torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 

@@ -11,7 +11,7 @@ from studio.checkpoints.store import add_metrics, read_checkpoint, write_card
 from studio.jobs import control
 from studio.persona.folder import Persona
 from studio.recipes.files import from_toml, to_toml
-from studio.recipes.schema import Cpt, Merge
+from studio.recipes.schema import Cpt, Export, Merge
 from studio.tui.app import StudioApp
 from studio.tui.review.screen import ReviewScreen
 
@@ -118,4 +118,10 @@ async def test_a_checkpoint_leaves_the_house_by_a_key(persona: Persona, tmp_path
         assert "Write cpt-1-e1 for other programs" in screen_text(app), "and it is not taken"
         await press(pilot, "end", "enter", "enter")
         assert "cpt-1-e1 as llamafactory" in screen_text(app) and "Written: " in screen_text(app)
+        await press(pilot, "q", "x", "enter", "enter")
+        assert "export-2 is queued" in said(app), "what carries weights is a run"
+        await press(pilot, "4")
+        assert "export-2" in screen_text(app)
+    recipe = from_toml("export", control.run(persona, "export-2").recipe_text)
+    assert recipe == Export(form="hf", to=str(tmp_path / f"{persona.root.name}-cpt-1-e1-hf"))
     assert "cutoff_len: 777" in (tmp_path / f"{persona.root.name}-cpt-1-e1-llamafactory" / "llamafactory.yaml").read_text()

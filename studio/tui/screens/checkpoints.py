@@ -35,6 +35,8 @@ MERGES = (
 )
 
 
+READ_ONLY = "The app was opened to read only."
+
 SPARSE = ("ties", "dare-ties", "dare-linear")
 """Methods with a density."""
 
@@ -115,7 +117,7 @@ class CheckpointsScreen(TreeScreen):
         c = self.selected()
         assert c is not None
         if self.studio.readonly and action in ("salvage", "train_from", "quantize", "merge", "serve", "delete", "against_parent"):
-            return "The app was opened to read only."
+            return READ_ONLY
         if action == "delete":
             if c.stage == "base":
                 return "The base is not deleted from here: it belongs to this machine and not to one persona."
@@ -130,7 +132,7 @@ class CheckpointsScreen(TreeScreen):
         if action == "quantize" and c.stage == "base" and not c.path:
             return "The base is not on this machine yet: key 1, then f."
         if action == "herself" and self.studio.readonly and not herself.verdict(c.metrics):
-            return "The app was opened to read only."
+            return READ_ONLY
         if action == "herself" and (why := why_not_examined(c)):
             return why
         if action == "against_parent" and c.parent not in self.found:
@@ -281,16 +283,20 @@ class CheckpointsScreen(TreeScreen):
         c, persona = self.selected(), self.persona
         if self.refused("export") or c is None:
             return
-        from studio.checkpoints.leaving import forms, leave, said
+        from studio.checkpoints.leaving import by_run, forms, leave, said
+        from studio.launch import start_export
 
         def written(form: str) -> None:
             name = f"{persona.root.name}-{c.id}-{form.replace(' ', '-')}"
 
             def named(to: str | None) -> None:
-                if to:
-                    tell, place = self.news(self.say), Path(to).expanduser()
-                    title = [(f"{c.id} as {form}", "strong")]
-                    self.in_background(lambda: said(leave(persona, c, form, place, tell=tell)), lambda lines: self._left(title, lines))
+                if not to:
+                    return
+                place, title = Path(to).expanduser(), [(f"{c.id} as {form}", "strong")]
+                if by_run(form):
+                    self.in_background(lambda: start_export(persona, c, form, place), self._queued)
+                else:
+                    self.in_background(lambda: said(leave(persona, c, form, place)), lambda lines: self._left(title, lines))
 
             self.app.push_screen(Ask("Into which new folder?", f"~/{name}", paths=True), named)
 
@@ -298,7 +304,8 @@ class CheckpointsScreen(TreeScreen):
             if form:
                 written(form)
 
-        choices = [Choice(form, form, words, why) for form, words, why in forms(c)]
+        readonly = READ_ONLY if self.studio.readonly else ""
+        choices = [Choice(form, form, words, why or (readonly if by_run(form) else "")) for form, words, why in forms(c)]
         self.app.push_screen(Choose(f"Write {c.id} for other programs. As what?", choices, width=16), chosen)
 
     def _left(self, title: Line, lines: list[str]) -> None:
