@@ -54,11 +54,12 @@ def start_export(persona: Persona, checkpoint: Checkpoint, form: str, to: Path, 
     """Queue the writing of a checkpoint in one of the forms that ``leaving.by_run`` names. StudioError where that could not end well."""
     from studio.checkpoints import gguf, leaving
 
-    to = to.expanduser().absolute()
+    to = to.expanduser().resolve()
     needed = leaving.check(checkpoint, form, to)
     there = next(place for place in (to, *to.parents) if place.exists())
     free = shutil.disk_usage(there).free
-    if needed + DISK_FLOOR > free and not os.environ.get("STUDIO_IGNORE_DISK"):
+    looked_at = not os.environ.get("STUDIO_IGNORE_DISK")
+    if looked_at and needed + DISK_FLOOR > free:
         raise StudioError(f"{checkpoint.id} was not exported: it may take {size(needed)}, and {there} has {size(free)} free; name another folder.")
     inputs = Inputs(
         stage="export",
@@ -67,7 +68,8 @@ def start_export(persona: Persona, checkpoint: Checkpoint, form: str, to: Path, 
         parent_path=checkpoint.path,
         parent_kind=checkpoint.kind,
         base=persona.manifest.base,
-        disk=needed if there.stat().st_dev == persona.root.stat().st_dev and not os.environ.get("STUDIO_IGNORE_DISK") else 0,
+        # Looked at again when its turn comes, on the persona's disk: for another one it says nothing.
+        disk=needed if looked_at and there.stat().st_dev == persona.root.stat().st_dev else 0,
     )
     llama = str(gguf.find_tools().converter.parent) if form.startswith("gguf ") else ""
     return control.submit(persona, inputs, to_toml(Export(form=form, to=str(to), untried=untried, llama_cpp=llama)))

@@ -142,7 +142,8 @@ def try_folder(persona: Persona) -> Try:
 
     def attempt(folder: Path) -> Tried:
         asked = msgspec.json.encode(opening(persona, prompt))
-        done = subprocess.run(processes.python("studio.stages.trying", str(folder)), input=asked, capture_output=True, check=False)
+        # What the libraries say on the way goes where ours goes: into the log of the run.
+        done = subprocess.run(processes.python("studio.stages.trying", str(folder)), input=asked, stdout=subprocess.PIPE, check=False)
         try:
             found = msgspec.json.decode(done.stdout.splitlines()[-1])
         except (IndexError, msgspec.DecodeError) as error:

@@ -91,7 +91,10 @@ def judge(run: Run) -> Verdict:
     if result and result.ok:
         return _done(run, result, ended)
     if (run.path / "cancel").exists():
-        return Verdict(CANCELLED, "Cancelled; the last trainer state is kept, `studio jobs retry` goes on from it.", ended)
+        kept = (
+            "the last trainer state is kept, `studio jobs retry` goes on from it" if newest_step(run.path) else "`studio jobs retry` starts it over"
+        )
+        return Verdict(CANCELLED, f"Cancelled; {kept}.", ended)
     if (run.path / "pause").exists():
         return Verdict(PAUSED, f"Paused{_at(run)}; `studio jobs resume {run.id}` goes on from there.", 0.0)
     if result and result.error:

@@ -32,7 +32,10 @@ def answer(folder: Path, messages: list[dict[str, str]]) -> dict[str, Any]:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, local_files_only=True)
     if torch.cuda.is_available():
         model = model.to("cuda")
-    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True).to(model.device)
+    if tokenizer.chat_template:
+        prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True).to(model.device)
+    else:  # a base that was never taught to talk goes on from the words
+        prompt = tokenizer(messages[-1]["content"], return_tensors="pt").to(model.device)
     with torch.no_grad():
         drawn = model.generate(**prompt, do_sample=False, max_new_tokens=MOST)[0][prompt["input_ids"].shape[1] :]
     return {"reply": tokenizer.decode(drawn, skip_special_tokens=True).strip(), "tokens": len(drawn)}

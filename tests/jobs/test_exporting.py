@@ -73,7 +73,8 @@ def test_an_export_that_is_killed_is_whole_after_a_retry(machine: Machine, llama
     stopped = start_export(machine.persona, checkpoint, "gguf q8_0", tmp_path / "other", untried=True)
     begun(machine, llama, stopped)
     control.cancel(machine.persona, stopped.id)
-    assert machine.wait(stopped, over).status.state == CANCELLED
+    cancelled = machine.wait(stopped, over).status
+    assert cancelled.state == CANCELLED and "starts it over" in cancelled.message, "there is no trainer state to go on from"
     assert not (tmp_path / "other").exists()
     assert machine.losses_found() + machine.quiet() == []
 

@@ -26,6 +26,8 @@ def test_an_exported_model_answers_once_or_is_not_exported(persona: Persona, poc
     out, tried = export_folder(persona, read_checkpoint(folder), tmp_path / "out", attempt=try_folder(persona))
     assert tried is not None and tried.prompt and (out / "Modelfile").is_file()
 
+    assert answer(pocket, [{"role": "user", "content": "The lamp"}])["tokens"], "a base without a chat template goes on from the words"
+
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     # The same loading in this process: another one would only start up once more.
