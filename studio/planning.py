@@ -64,6 +64,12 @@ class Shape(msgspec.Struct, frozen=True):
     vocabulary: int
     tied: bool = True
     """Whether the head is the embedding itself."""
+    beside: int = 0
+    """Parameters for images and sound: held, never learning."""
+
+
+BESIDE = ("visual", "vision", "audio", "multi_modal")
+"""In the names of weights that no text passes."""
 
 
 def shape_of(weights: Path) -> Shape:
@@ -74,12 +80,15 @@ def shape_of(weights: Path) -> Shape:
         value = config.get(key)
         return value if isinstance(value, int) else default
 
-    parameters = linear = widths = 0
+    parameters = linear = widths = beside = 0
     tied = True
     for name, shape in shapes(weights):
         parameters += prod(shape)
+        if any(part in name for part in BESIDE):
+            beside += prod(shape)
+            continue
         tied = tied and not name.endswith("lm_head.weight")
-        apart = any(part in name for part in ("embed", "lm_head", "visual", "vision", "mtp."))
+        apart = any(part in name for part in ("embed", "lm_head", "mtp."))
         if len(shape) == 2 and not apart and name.endswith(".weight"):
             linear += prod(shape)
             widths += sum(shape)
@@ -95,12 +104,13 @@ def shape_of(weights: Path) -> Shape:
         attended=(heads + 2 * number("num_key_value_heads", heads)) * head,
         vocabulary=number("vocab_size"),
         tied=tied,
+        beside=beside,
     )
 
 
 def trained(recipe: Trainable, shape: Shape) -> int:
     """Parameters that learn."""
-    return shape.parameters if recipe.method == "full" else recipe.rank * shape.widths
+    return shape.parameters - shape.beside if recipe.method == "full" else recipe.rank * shape.widths
 
 
 def in_float32(recipe: Trainable, shape: Shape, there: int, gpu: bool) -> bool:

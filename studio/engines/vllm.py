@@ -273,6 +273,8 @@ def fitting(adapter: Path, weights: Path, copy: Path) -> Path:
     hub Qwen3.5, a vision-language model whose adapters are trained on the text class inside.
     """
     there = {name.rpartition(".")[0] for file in weights.glob("*.safetensors") for name in read_header(file)[0]}
+    # The hub's Gemma 3 and Mistral are written by the names of before transformers 4.52; vLLM knows both.
+    there |= {name.replace("language_model.model.", "model.language_model.", 1) for name in there if name.startswith("language_model.model.")}
     file = adapter / "adapter_model.safetensors"
     names = {name: name.replace(INNER, f"{INNER}language_model.", 1) for name in read_header(file)[0] if name != "__metadata__"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -225,6 +226,23 @@ def load_adapter(model: Any, folder: str, trainable: bool) -> Any:
     return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
 
 
+def beside_the_text(model: Any) -> str | None:
+    """A pattern of the layers that no text passes, those for images and sound; None where there are none (Gemma 3 of 4 B has some)."""
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    inside = next(name for name, module in model.named_modules() if module is decoder)
+    beside = (isinstance(m, torch.nn.Linear) and m is not head and not name.startswith(f"{inside}.") for name, m in model.named_modules())
+    return rf"(?!{re.escape(inside)}\.).*" if inside and any(beside) else None
+
+
+def let_learn(model: Any) -> None:
+    """All weights that text passes learn. The others get no gradient, for which several devices would wait."""
+    beside, head = beside_the_text(model), model.get_output_embeddings()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not (beside and re.fullmatch(beside, name)))
+    if head is not None:
+        head.requires_grad_(True)
+
+
 def with_adapter(model: Any, inputs: Inputs, recipe: Cpt | Sft | Preference, story: Story) -> Any:
     """The model with a trainable adapter: the parent's own if the parent is one, else a new one on all linear layers but the head."""
     if inputs.parent_kind == "adapter":
@@ -242,6 +260,7 @@ def with_adapter(model: Any, inputs: Inputs, recipe: Cpt | Sft | Preference, sto
     config = LoraConfig(
         task_type="CAUSAL_LM",
         target_modules="all-linear",
+        exclude_modules=beside_the_text(model),
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=dropout,

@@ -48,7 +48,7 @@ def prepare(run: Run, recipe: Cpt | Sft | Preference, layout: Layout, weights: P
     if full:
         if run.inputs.parent_kind == "adapter":
             model = models.load_adapter(model, run.inputs.parent_path, trainable=False).merge_and_unload()
-        model.requires_grad_(True)
+        models.let_learn(model)
     else:
         model = models.with_adapter(model, run.inputs, recipe, story)
     plan = make_plan(recipe, layout, rows, tokens)
