@@ -181,7 +181,7 @@ def test_it_listens_where_it_was_asked_to_and_wants_its_key_there(filtering: Ser
     with pytest.raises(StudioError, match=r"cpt-1 is served on 0\.0\.0\.0 already; stop it first"):
         ensure_served(family, chosen(family, "cpt-1"), "embedded", filtered=True, host="127.0.0.1")
     with pytest.raises(StudioError, match="is no address of this machine"):
-        ensure_served(family, chosen(family, "base"), "embedded", host="192.0.2.1")
+        ensure_served(family, chosen(family, "sft-1"), "embedded", filtered=True, host="192.0.2.1")
 
 
 def test_reviews_and_probes_never_meet_it(filtering: Server, family: Persona) -> None:

@@ -99,6 +99,14 @@ class Cluster:
         """Both daemons again, as after their SIGKILL."""
         self._daemon("slurmctld", "-D", "-f", str(self.conf))
         self._daemon("slurmd", "-D", "-N", "node1", "-f", str(self.conf))
+        self.until(self._usable)
+
+    def _usable(self) -> bool:
+        """Whether the node takes jobs; one that the controller holds for lost is what an administrator gives back."""
+        state = self.ask("sinfo", "-h", "-o", "%T")
+        if state.startswith(("down", "drain", "unk")):
+            self.ask("scontrol", "update", "nodename=node1", "state=resume")
+        return state in ("idle", "mixed", "allocated", "completing")
 
     def _daemon(self, *argv: str) -> None:
         with (self.folder / f"{argv[0]}.out").open("ab") as out:
