@@ -34,6 +34,9 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
     "tokenizer.model",
+    # Of a model that also sees: no text needs them, other programs will not load it without.
+    "preprocessor_config.json",
+    "processor_config.json",
 )
 
 ADAM_BYTES = 16

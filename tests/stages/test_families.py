@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from studio.checkpoints.templates import template_for
-from studio.engines import environment
+from studio.engines import environment, vllm
 from studio.persona.folder import create
 from studio.stages import data
 from studio.stages.model import TOKENIZER_FILES, is_hybrid, load_adapter, load_model, load_transformers_tokenizer
@@ -59,6 +60,15 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
         "Gemma3TextConfig",
         {"head_dim": 32, "sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"]},
     ),
+    "gemma3 that sees": (
+        "Gemma3ForConditionalGeneration",
+        "Gemma3Config",
+        {
+            "text_config": SMALL | {"head_dim": 32, "sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"]},
+            "vision_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28},
+            "mm_tokens_per_image": 4,
+        },
+    ),
     "gemma4": (
         "Gemma4ForCausalLM",
         "Gemma4TextConfig",
@@ -83,7 +93,8 @@ def family(name: str, pocket: Path, folder: Path) -> Path:
 
     model, config, more = FAMILIES[name]
     torch.manual_seed(5)
-    made = getattr(transformers, model)(getattr(transformers, config)(**{**SMALL, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, **more}))
+    around = {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0} | ({} if "text_config" in more else SMALL)
+    made = getattr(transformers, model)(getattr(transformers, config)(**around | more))
     made.save_pretrained(folder)
     for file in TOKENIZER_FILES:
         if (pocket / file).is_file():
@@ -142,6 +153,12 @@ def test_a_family_all_the_way(way: Callable[[str], Way], name: str) -> None:
         assert is_hybrid(gone.base) and events(gone.cpt, "warning")[0]["text"].startswith("Packing is off")
         assert json.loads((gone.learned / "config.json").read_text())["layer_types"][0] == "linear_attention"
     assert events(gone.cpt, "plan")[0]["packed"] is (name != "qwen3.5")
+    if name == "gemma3 that sees":
+        before, after = (load_file(folder / "model.safetensors") for folder in (gone.base, gone.learned))
+        moved = {key.partition(".")[0] for key in before if not torch.equal(before[key].bfloat16(), after[key].bfloat16())}
+        assert moved == {"language_model"}, "what text does not pass has learned"
+        assert all(".language_model." in key for key in load_file(gone.tuned / "adapter_model.safetensors"))
+        assert vllm.fitting(gone.tuned, gone.learned, gone.tuned / "none") == gone.tuned, "vLLM takes its names as they are"
 
     tokenizer = load_transformers_tokenizer(gone.tuned, trust=False)
     ids = data.conversations(dialogue(1), tokenizer, template_for(gone.tuned), 96).rows[0].input_ids
@@ -180,7 +197,8 @@ small = dict(enforce_eager=True, max_model_len=128, max_num_seqs=4, max_num_batc
 for word in sys.argv[3:]:
     dtype, _, folder = word.partition("=")
     try:
-        llm = LLM(model=folder, dtype=dtype, **small)
+        sees = "vision_config" in json.load(open(folder + "/config.json"))  # then the studio starts it with this option too
+        llm = LLM(model=folder, dtype=dtype, language_model_only=sees, **small)
         wanted = SamplingParams(temperature=0, max_tokens=int(sys.argv[2]), logprobs=0, ignore_eos=True)
         (said,) = llm.generate([TokensPrompt(prompt_token_ids=json.loads(sys.argv[1]))], wanted, use_tqdm=False)
         told = {"tokens": list(said.outputs[0].token_ids)}
