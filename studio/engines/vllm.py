@@ -159,7 +159,10 @@ def plan(kind: str, root: Checkpoint, adapters: list[Checkpoint], context: int, 
     asked = min(context, own)
     budget = 0
     if kind == "cpu":
-        if _in_4_bits(config) and not avx512():
+        kinds = _kinds_of_4_bits(config)
+        if "float" in kinds:
+            raise StudioError(f"vLLM computes with the NVFP4 weights of {root.id} on a GPU alone; use the embedded engine.")
+        if kinds and not avx512():
             # It would come up, and die at the first request: "no attribute 'cpu_gemm_wna16'".
             raise StudioError(f"vLLM needs AVX-512 for the 4-bit weights of {root.id}, which this processor lacks; use the embedded engine.")
         cache = KV_CACHE_GB * 1024**3
@@ -182,9 +185,11 @@ def plan(kind: str, root: Checkpoint, adapters: list[Checkpoint], context: int, 
     return ServePlan(longest, context, granted, slots, rank, whole, loras, cache, tokens, budget, said is not None)
 
 
-def _in_4_bits(config: dict[str, Any]) -> bool:
+def _kinds_of_4_bits(config: dict[str, Any]) -> set[str]:
+    """``int``, ``float`` (NVFP4): what weights of 4 bits a quantized model has."""
     groups = (config.get("quantization_config") or {}).get("config_groups") or {}
-    return any((group.get("weights") or {}).get("num_bits") == 4 for group in groups.values())
+    weights = [group.get("weights") or {} for group in groups.values()]
+    return {str(each.get("type")) for each in weights if each.get("num_bits") == 4}
 
 
 def _in_16_bits(config: dict[str, Any]) -> bool:

@@ -92,7 +92,7 @@ def test_four_bits_without_the_instructions_for_it_are_refused_before_anything_s
     folder = tmp_path / "int4"
     shutil.copytree(root.path, folder)
     config = json.loads((folder / "config.json").read_bytes())
-    config["quantization_config"] = {"config_groups": {"group_0": {"weights": {"num_bits": 4}}}}
+    config["quantization_config"] = {"config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "int"}}}}
     (folder / "config.json").write_text(json.dumps(config))
     small = msgspec.structs.replace(root, id="cpt-1-int4-rtn", path=str(folder))
     monkeypatch.setattr(vllm, "avx512", lambda: False)
@@ -101,6 +101,9 @@ def test_four_bits_without_the_instructions_for_it_are_refused_before_anything_s
     assert vllm.plan("cpu", root, [], 1024).context == 1024
     monkeypatch.setattr(vllm, "avx512", lambda: True)
     assert vllm.plan("cpu", small, [], 1024).context == 1024
+    (folder / "config.json").write_text(json.dumps(config).replace('"int"', '"float"'))
+    with pytest.raises(StudioError, match="NVFP4 weights of cpt-1-int4-rtn on a GPU alone"):
+        vllm.plan("cpu", small, [], 1024)
 
 
 def test_a_conversation_is_as_long_as_the_card_allows(family: Persona, monkeypatch: pytest.MonkeyPatch) -> None:
