@@ -21,18 +21,19 @@ def write_replies(run: Run, recipe: Ahead, story: Story) -> int:
         os.environ.pop(name, None)
     persona = open_persona(Path(run.inputs.persona))
     told = ""
-    written = 0
+    written = -1
 
     def progress(doing: str, done: int, total: int) -> None:
         nonlocal told, written
-        written = done
         if doing != told:
             story.phase(doing)
             told = doing
-        story.event("replies", done=done, total=total)
+        if done != written:
+            story.event("replies", done=done, total=total)
+        written = done
         story.status(step=done, steps=total)
 
     failures = write_ahead(persona, get_review(persona, recipe.review), recipe.engine, progress)
     if failures:
         raise StudioError(f"Not every reply was written. {' '.join(failure.rstrip('.') + '.' for failure in failures)}")
-    return written
+    return max(written, 0)
